@@ -1,0 +1,63 @@
+# `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help book serve lab test test-fast notebooks bench zip clean
+
+export PYTHON TORCH_INDEX
+BIN := .venv/bin
+SOURCES := _config.yml _toc.yml pyproject.toml tools/sphinx_hooks.py \
+	$(wildcard book/*.ipynb book/*.md book/*.bib book/assets/*) \
+	$(wildcard metasgd_core/*.py metasgd_core/*/*.py)
+
+help:
+	@echo "make book        build the book into _build/html (the first time also makes .venv)"
+	@echo "make serve       open it at http://127.0.0.1:8000 (PORT=...)"
+	@echo "make lab         open the chapters in JupyterLab"
+	@echo "make test        check everything, about ten minutes"
+	@echo "make test-fast   the checks for working, under a minute"
+	@echo "make notebooks   run the chapters and write them canonically (ONLY=04-maml for one)"
+	@echo "make bench       time the meta-step against a plain loop and other libraries"
+	@echo "make zip         pack the built book for someone without Python"
+	@echo "make clean       remove what was built; .venv stays"
+	@echo "Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu (Linux without a GPU)"
+
+.venv/.installed: requirements.txt pyproject.toml tools/install.sh
+	@sh tools/install.sh
+
+# Built whole each time: an incremental build after a failed one reports no warnings, and the API
+# page does not see an edited module.
+_build/.book: .venv/.installed $(SOURCES)
+	@echo "Building the book, less than a minute ..."
+	@rm -rf _build/html _build/.doctrees && mkdir -p _build
+	@$(BIN)/jupyter-book build . -W --keep-going -n --all -q >_build/log.txt 2>&1 \
+		|| { cat _build/log.txt; echo "The book did not build: the warnings above name the places."; exit 1; }
+	@touch $@
+
+book: _build/.book
+	@echo "The book is built: open _build/html/index.html"
+
+serve: _build/.book
+	@$(BIN)/python tools/serve.py $(PORT)
+
+lab: .venv/.installed
+	@$(BIN)/jupyter lab --ip=127.0.0.1 book
+
+test: .venv/.installed
+	@$(BIN)/python tools/check.py
+
+test-fast: .venv/.installed
+	@$(BIN)/python tools/check.py --fast
+
+notebooks: .venv/.installed
+	@$(BIN)/python tools/notebooks.py $(ONLY)
+
+bench: .venv/.installed
+	@$(BIN)/python tools/bench.py
+
+zip: _build/.book
+	@rm -f _build/meta-sgd-book.zip
+	@cd _build && ../$(BIN)/python -m zipfile -c meta-sgd-book.zip html
+	@echo "Packed: _build/meta-sgd-book.zip (unpack it and open html/index.html)"
+
+clean:
+	@rm -rf _build build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,39 @@
+"""The tested module behind the book: SGD, MAML and Meta-SGD as rows of one table over one `adapt`.
+
+>>> theta' = theta - alpha * grad L_support(theta)           # adapt: the inner loop
+>>> minimise E_T[ L_query(theta') ] over theta and alpha     # meta_train: the outer loop
+"""
+
+from metasgd_core.adaptation import (
+    LogUniform,
+    Uniform,
+    adapt,
+    check_alpha,
+    init_alpha,
+    per_task,
+    share_alpha,
+)
+from metasgd_core.evaluation import Evaluation, evaluate
+from metasgd_core.meta_loss import meta_loss
+from metasgd_core.meta_training import Record, meta_train, progress
+from metasgd_core.methods import (
+    FINE_TUNING,
+    FOMAML,
+    JOINT,
+    MAML,
+    META_SGD,
+    METHODS,
+    REPTILE,
+    Method,
+)
+from metasgd_core.models import MLP, init_theta, predict
+from metasgd_core.tasks import SineTasks, Sinusoid
+from metasgd_core.types import Data, Params, TaskFamily
+
+__all__ = [
+    "FINE_TUNING", "FOMAML", "JOINT", "MAML", "META_SGD", "METHODS", "MLP", "REPTILE", "Data",
+    "Evaluation", "LogUniform", "Method", "Params", "Record", "SineTasks", "Sinusoid",
+    "TaskFamily", "Uniform", "adapt", "check_alpha", "evaluate", "init_alpha", "init_theta",
+    "meta_loss", "meta_train", "per_task", "predict", "progress", "share_alpha",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,137 @@
+"""Held-out tasks in, errors after 0, 1, 2 … inner steps out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metasgd_core.adaptation import adapt, check_alpha, per_task, share_alpha
+from metasgd_core.models import run_axes
+from metasgd_core.types import Params, TaskFamily, check_count
+
+
+class Evaluation(NamedTuple):
+    """Scores on held-out tasks.
+
+    Attributes
+    ----------
+    scores : Tensor
+        ``(*runs, steps + 1, n_tasks)``: each task's score after 0, 1, … `steps` inner steps. What
+        is not finite stays so: a mean over tasks that diverged is not a number to print.
+    """
+
+    scores: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean over tasks, ``(*runs, steps + 1)``."""
+        return self.scores.mean(dim=-1)
+
+    @property
+    def ci95(self) -> Tensor:
+        """Half the width of the 95 % interval of the mean over tasks, ``(*runs, steps + 1)``.
+
+        1.96 standard errors: the normal approximation, sound from some dozens of tasks on. The
+        tasks are the units; it says nothing about another training seed.
+        """
+        return 1.96 * self.scores.std(dim=-1) / self.scores.shape[-1] ** 0.5
+
+    def run(self, *index: int) -> Evaluation:
+        """Return the evaluation of one run."""
+        return Evaluation(self.scores[index])
+
+    def minus(self, other: Evaluation) -> Evaluation:
+        """Return the paired differences, task by task.
+
+        Their interval is much narrower than the two means suggest, because both sides met the
+        same tasks and the same support points.
+
+        Raises
+        ------
+        ValueError
+            If the two have scores of different shapes.
+        """
+        if self.scores.shape != other.scores.shape:
+            raise ValueError(
+                f"cannot pair scores of shapes {tuple(self.scores.shape)} and "
+                f"{tuple(other.scores.shape)}: evaluate both with the same steps and n_tasks"
+            )
+        return Evaluation(self.scores - other.scores)
+
+
+def evaluate(
+    family: TaskFamily,
+    theta: Params,
+    alpha: Params | float,
+    *,
+    shots: int,
+    steps: int,
+    n_tasks: int,
+    generator: torch.Generator,
+    query_shots: int = 100,
+) -> Evaluation:
+    """Adapt to tasks never trained on, and score every step of the way.
+
+    With a generator in the same state, every method meets the same tasks, the same support points
+    and the same query points; so does every run.
+
+    Parameters
+    ----------
+    family : TaskFamily
+        The distribution over tasks.
+    theta : Params
+        Leaves ``(*runs, *shape)``.
+    alpha : Params or float
+        Rates that fit theta.
+    shots, query_shots : int
+        Points a task to adapt on, and to score on.
+    steps : int
+        Inner steps; 0 scores theta as it is.
+    n_tasks : int
+        Held-out tasks.
+    generator : torch.Generator
+        Source of the tasks and data; use a seed kept for testing.
+
+    Returns
+    -------
+    Evaluation
+        Scores ``(*runs, steps + 1, n_tasks)``.
+
+    Raises
+    ------
+    ValueError
+        If a count is not positive (`steps`: negative), or alpha does not fit or is not finite.
+    """
+    check_count("n_tasks", n_tasks)
+    check_count("steps", steps, least=0)
+    check_count("shots", shots)
+    check_count("query_shots", query_shots)
+    runs = run_axes(family.model, theta)
+    batch = (*runs, n_tasks)
+    check_alpha(theta, alpha)
+    alpha = share_alpha(theta, alpha, batch)
+    phi = per_task({name: p.detach() for name, p in theta.items()}, batch)
+    tasks = family.sample_tasks(n_tasks, generator=generator)
+
+    def over_runs(parts: Any) -> Any:
+        return type(parts)(*(leaf.expand(*runs, *leaf.shape) for leaf in parts))
+
+    def draw(phi: Params, n: int) -> Any:
+        if family.on_policy:
+            return family.sample_data(over_runs(tasks), phi, n, generator=generator)
+        return over_runs(family.sample_data(tasks, phi, n, generator=generator))
+
+    support = query = None
+    scores = []
+    for step in range(steps + 1):
+        if step:
+            with torch.enable_grad():
+                phi = adapt(family.loss, phi, alpha, support, first_order=True)
+            phi = {name: p.detach() for name, p in phi.items()}
+        if support is None or family.on_policy:
+            support, query = draw(phi, shots), draw(phi, query_shots)
+        with torch.no_grad():
+            scores.append(family.score(phi, query))
+    return Evaluation(torch.stack(scores, dim=-2))

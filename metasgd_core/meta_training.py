@@ -1,0 +1,332 @@
+r"""The outer loop: learn what adapts well.
+
+.. math:: \min_{\theta\,(,\,\alpha)}\; \mathbb{E}_{\mathcal T}
+          \big[ L_{\text{query}}(\theta - \alpha \circ \nabla L_{\text{support}}(\theta)) \big]
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from metasgd_core.adaptation import check_alpha
+from metasgd_core.checkpoint import load_checkpoint, save_checkpoint
+from metasgd_core.meta_loss import meta_loss
+from metasgd_core.methods import Method
+from metasgd_core.models import run_axes
+from metasgd_core.types import Params, TaskFamily, check_count
+
+
+class Record(NamedTuple):
+    """Where a meta-training stands.
+
+    Attributes
+    ----------
+    iteration : int
+        Meta-iterations done.
+    loss : Tensor
+        ``(*runs,)``: the meta-loss, averaged over the iterations since the last record.
+    theta, alpha : Params
+        Copies; training goes on without touching them. They fit ``adapt`` and ``evaluate``.
+    diverged : Tensor
+        ``(*runs,)``, True for a run that met a loss or a gradient that is not finite. It was
+        frozen there, and its loss is NaN since.
+    """
+
+    iteration: int
+    loss: Tensor
+    theta: Params
+    alpha: Params
+    diverged: Tensor
+
+
+def meta_train(
+    family: TaskFamily,
+    theta: Params,
+    alpha: Params | float,
+    method: Method,
+    *,
+    iterations: int,
+    meta_batch: int,
+    shots: int,
+    query_shots: int,
+    generator: torch.Generator,
+    lr: float = 1e-3,
+    alpha_lr: float | None = None,
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+    final_lr: float = 1.0,
+    clip: float | None = None,
+    record_every: int = 100,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> Iterator[Record]:
+    r"""Learn theta (and alpha, if the method does) by gradient descent on the meta-loss.
+
+    An iterator: it trains from one record to the next, so a notebook can draw, compare or stop at
+    any of them. With run axes in theta, all the runs are trained at once; each draws tasks of its
+    own, and no run's numbers touch another's.
+
+    Parameters
+    ----------
+    family, theta, alpha, method, shots, query_shots, generator
+        As in :func:`meta_loss`; theta and alpha are left unchanged.
+    iterations : int
+        Meta-iterations in all.
+    meta_batch : int
+        Tasks a meta-iteration (and a run).
+    lr, alpha_lr : float
+        Outer learning rate, and alpha's own if it is to differ. With Reptile `lr` is the paper's
+        epsilon.
+    optimizer : callable, optional
+        ``optimizer(groups, lr=...)``. By default fused Adam, and plain SGD for Reptile, whose
+        update theta <- theta + epsilon (phi - theta) it is; under Adam it is another method.
+    final_lr : float
+        Both rates fall linearly to this fraction of themselves at the last iteration.
+    clip : float, optional
+        Greatest Euclidean norm of the meta-gradient (theta's and alpha's together), for each run.
+    record_every : int
+        Iterations between records. The last iteration is always recorded.
+    checkpoint : path, optional
+        A file for the whole state, written at every record. If it exists when training begins,
+        training goes on from there, and ends as the unbroken run would have: bit for bit on the
+        same build, machine and number of threads.
+
+    Yields
+    ------
+    Record
+        The fine-tuning row, which has nothing to learn, yields one at iteration 0.
+
+    Raises
+    ------
+    ValueError
+        If a count is not positive, theta is not the model's, alpha does not fit or is not finite
+        (or not positive, in the log), or the checkpoint is damaged or belongs to another training.
+    FloatingPointError
+        When every run has diverged; the last record has been yielded by then.
+
+    References
+    ----------
+    Finn et al. 2017 (arXiv:1703.03400), algorithm 1; Li et al. 2017 (arXiv:1707.09835),
+    algorithm 1; Nichol et al. 2018 (arXiv:1803.02999), algorithm 1. Differs from the first two in
+    that the meta-loss is the mean over tasks, not the sum (under Adam they are the same).
+    """
+    for name, count in {"iterations": iterations, "meta_batch": meta_batch, "shots": shots,
+                        "query_shots": query_shots, "record_every": record_every}.items():
+        check_count(name, count)
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and not path.parent.is_dir():
+        raise ValueError(f"the checkpoint {path} needs the folder {path.parent}; make it first")
+    runs = run_axes(family.model, theta)
+    theta = _each(theta, lambda p: _copy(p).requires_grad_())
+    held = _hold(theta, alpha, method, runs)
+    distinct = list({id(a): a for a in held.values()}.values())
+    leaves = [*theta.values(), *(distinct if method.learn_alpha else [])]
+
+    make = optimizer or (
+        torch.optim.SGD if method.objective == "reptile" else partial(torch.optim.Adam, fused=True)
+    )
+    groups: list[dict[str, Any]] = [{"params": list(theta.values())}]
+    if method.learn_alpha:
+        groups.append({"params": distinct, "lr": lr if alpha_lr is None else alpha_lr})
+    outer = make(groups, lr=lr)
+    rates = [group["lr"] for group in outer.param_groups]
+
+    settings = {
+        "method": asdict(method), "family": re.sub(r" at 0x[0-9a-f]+", "", repr(family)),
+        "iterations": iterations, "meta_batch": meta_batch, "shots": shots,
+        "query_shots": query_shots, "final_lr": final_lr, "clip": clip,
+        "record_every": record_every, "optimizer": repr(outer),
+    }
+    done, diverged = 0, torch.zeros(runs, dtype=torch.bool, device=leaves[0].device)
+    numbers = {f"theta.{i}": p for i, p in enumerate(theta.values())}
+    numbers |= {f"alpha.{i}": a for i, a in enumerate(distinct)} | {"diverged": diverged}
+    if path is not None and path.exists():
+        done = _restore(path, settings, numbers, method.learn_alpha, outer, generator)
+
+    def record(loss: Tensor) -> Record:
+        return Record(
+            done, loss, _each(theta, _copy), _each(_rates(held, method), _copy), diverged.clone()
+        )
+
+    if method.objective == "none" or done == iterations:
+        yield record(torch.full(runs, torch.nan, device=leaves[0].device))
+        return
+    total, since = torch.zeros(runs, device=leaves[0].device), 0
+    while done < iterations:
+        for group, rate in zip(outer.param_groups, rates, strict=True):
+            group["lr"] = rate * (1 - (1 - final_lr) * done / max(1, iterations - 1))
+        tasks = family.sample_tasks(*runs, meta_batch, generator=generator)
+        loss = meta_loss(
+            family, theta, _rates(held, method), tasks, method,
+            shots=shots, query_shots=query_shots, generator=generator,
+        )
+        # Of the sum over runs, so that each gets the gradient of its own loss.
+        grads = torch.autograd.grad(loss.sum(), leaves)
+        diverged |= ~_step(outer, leaves, grads, loss.detach(), diverged, clip)
+        if method.learn_alpha and method.alpha_form == "nonnegative":
+            for a in distinct:
+                a.data.clamp_(min=0)
+        done, since = done + 1, since + 1
+        total = total + loss.detach().where(~diverged, torch.nan)
+        over = bool(diverged.all())
+        if done % record_every == 0 or done == iterations or over:
+            if path is not None:
+                _store(path, settings, numbers, outer, generator, done)
+            yield record(total / since)
+            total, since = torch.zeros_like(total), 0
+        if over:
+            raise FloatingPointError(
+                f"{method.name}: every run had diverged by meta-iteration {done} (a loss or "
+                f"meta-gradient that is not finite); try a smaller lr (it is {lr}), a smaller "
+                "first alpha, or clip"
+            )
+
+
+def _step(
+    outer: torch.optim.Optimizer,
+    leaves: list[Tensor],
+    grads: tuple[Tensor, ...],
+    loss: Tensor,
+    diverged: Tensor,
+    clip: float | None,
+) -> Tensor:
+    """Take one outer step in every run that is alive; return which are, ``(*runs,)``."""
+    norm = torch.cat([g.reshape(*loss.shape, -1) for g in grads], dim=-1).norm(dim=-1)
+    alive = ~diverged & norm.isfinite() & loss.isfinite()
+    if clip is not None:
+        scale = (clip / norm).clamp(max=1)
+        grads = tuple(g * _fit(scale, g) for g in grads)
+    for leaf, grad in zip(leaves, grads, strict=True):
+        leaf.grad = grad.contiguous()
+    if bool(alive.all()):
+        outer.step()
+        return alive
+    # Zero gradients would not freeze a run: Adam moves on with its momentum.
+    before = [_copy(leaf) for leaf in leaves]
+    outer.step()
+    with torch.no_grad():
+        for leaf, old in zip(leaves, before, strict=True):
+            leaf.copy_(torch.where(_fit(alive, leaf), leaf, old))
+    return alive
+
+
+def _fit(per_run: Tensor, leaf: Tensor) -> Tensor:
+    return per_run.reshape(per_run.shape + (1,) * (leaf.ndim - per_run.ndim))
+
+
+def _copy(p: Tensor) -> Tensor:
+    # Contiguous, because fused Adam walks through parameter and gradient in memory's own order.
+    return p.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _each(params: Params, change: Callable[[Tensor], Tensor]) -> Params:
+    """Change every distinct tensor once, so that what shares a tensor still does."""
+    changed = {id(p): change(p) for p in params.values()}
+    return {name: changed[id(p)] for name, p in params.items()}
+
+
+def _hold(
+    theta: Params, alpha: Params | float, method: Method, runs: tuple[int, ...]
+) -> Params:
+    """Copy alpha into the numbers that the outer loop holds: alpha, or its logarithm."""
+    aligned = check_alpha(theta, alpha)
+    if not method.learn_alpha:
+        return _each(alpha if isinstance(alpha, dict) else aligned, _copy)
+    entry = method.alpha_shape == "entry"
+    distinct = 1 if method.alpha_shape == "scalar" else len(theta)
+    if (
+        not isinstance(alpha, dict)
+        or any(alpha[name].shape != (p.shape if entry else runs) for name, p in theta.items())
+        or len({id(a) for a in alpha.values()}) != distinct
+    ):
+        raise ValueError(
+            f"{method.name} learns alpha with the shape {method.alpha_shape!r}, and the alpha "
+            "given has another; make it with "
+            f"init_alpha(theta, {method.alpha_shape!r}, 0.01, runs={runs})"
+        )
+    for name, a in alpha.items():
+        if method.alpha_form == "log" and not (a > 0).all():
+            raise ValueError(
+                f"alpha[{name!r}] holds entries that are not positive (least: {float(a.min()):g}) "
+                'and have no logarithm; start from positive rates, or use alpha_form="raw"'
+            )
+        if method.alpha_form == "nonnegative" and not (a >= 0).all():
+            raise ValueError(
+                f"alpha[{name!r}] holds negative entries (least: {float(a.min()):g}); start from "
+                'rates of at least zero, or use alpha_form="raw"'
+            )
+    log = method.alpha_form == "log"
+    return _each(alpha, lambda a: (_copy(a).log() if log else _copy(a)).requires_grad_())
+
+
+def _rates(held: Params, method: Method) -> Params:
+    log = method.learn_alpha and method.alpha_form == "log"
+    return _each(held, torch.exp) if log else held
+
+
+def _store(
+    path: Path, settings: dict[str, Any], numbers: Params, outer: torch.optim.Optimizer,
+    generator: torch.Generator, done: int,
+) -> None:
+    tensors = numbers | {"generator": generator.get_state()}
+    for i, slots in outer.state_dict()["state"].items():
+        tensors |= {f"outer.{i}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
+    save_checkpoint(path, tensors, {"settings": settings, "done": done})
+
+
+def _restore(
+    path: Path, settings: dict[str, Any], numbers: Params, learn_alpha: bool,
+    outer: torch.optim.Optimizer, generator: torch.Generator,
+) -> int:
+    """Put a checkpoint's numbers where they were; return the iterations done."""
+    tensors, state = load_checkpoint(path)
+    theirs = state.get("settings", {})
+    differing = [
+        f"{name}: {theirs.get(name)!r} there, {mine!r} here"
+        for name, mine in settings.items() if theirs.get(name) != mine
+    ]
+    for name, mine in numbers.items():
+        saved = tensors.get(name)
+        if saved is None or saved.shape != mine.shape or saved.dtype != mine.dtype:
+            differing.append(f"shape or dtype of {name}")
+        elif name.startswith("alpha") and not learn_alpha and not saved.equal(mine.cpu()):
+            differing.append("the fixed alpha")
+    if differing:
+        raise ValueError(
+            f"{path} belongs to another training ({'; '.join(differing)}); name another file, or "
+            "delete it to train from the start"
+        )
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("outer."):
+            _, i, slot = key.split(".")
+            slots.setdefault(int(i), {})[slot] = value
+    outer.load_state_dict(outer.state_dict() | {"state": slots})
+    with torch.no_grad():
+        for name, mine in numbers.items():
+            mine.copy_(tensors[name])
+    generator.set_state(tensors["generator"])
+    return int(state["done"])
+
+
+def progress(records: Iterator[Record], *, iterations: int, label: str = "") -> Iterator[Record]:
+    """Pass records on, with a bar for a person who waits: in a terminal or a running notebook.
+
+    The bar leaves nothing behind. It is not drawn where nobody looks (output to a file or a pipe),
+    nor where the environment variable ``TQDM_DISABLE`` is set.
+    """
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    silent = not watched or bool(os.environ.get("TQDM_DISABLE"))
+    with tqdm(total=iterations, desc=label, leave=False, disable=silent) as bar:
+        for record in records:
+            bar.update(record.iteration - bar.n)
+            yield record

@@ -1,0 +1,86 @@
+"""The methods of the book as rows of one table.
+
+What a method *is* fits in a row: which alpha, whether it is learned, how many inner steps are
+taken in training, whether they are differentiated through, and what the outer loop minimises.
+``dataclasses.replace(META_SGD, inner_steps=5)`` makes a variant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metasgd_core.adaptation import AlphaShape
+from metasgd_core.types import check_count
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to learn an initialisation (and perhaps the rates to leave it by).
+
+    Parameters
+    ----------
+    name : str
+        As it stands in figures and tables.
+    objective : {"query", "joint", "reptile", "none"}
+        What the outer loop minimises, a mean over tasks. ``"query"``: the query loss of the
+        adapted phi. ``"joint"``: the loss of theta itself on support and query points together.
+        ``"reptile"``: half the squared distance from theta to phi, phi held constant, whose
+        gradient is theta - phi; phi is trained on the support and query points together, another
+        minibatch at each step. ``"none"``: nothing is learned across tasks.
+    inner_steps : int
+        Steps taken in training; any number may be taken at test.
+    first_order : bool
+        Whether the inner gradients count as constants.
+    alpha_shape : {"scalar", "tensor", "entry"}
+        One rate in all, one a tensor, or one an entry.
+    learn_alpha : bool
+        Whether the outer loop learns alpha too.
+    alpha_form : {"raw", "log", "nonnegative"}
+        How a learned alpha is held: as it is; as its logarithm, which keeps it positive and makes
+        an outer step change it by a factor; or as it is, set back to zero wherever an outer step
+        made it negative.
+
+    Raises
+    ------
+    ValueError
+        If a field has a value that is not listed, or the fields contradict each other.
+    """
+
+    name: str
+    objective: Literal["query", "joint", "reptile", "none"]
+    inner_steps: int = 1
+    first_order: bool = False
+    alpha_shape: AlphaShape = "scalar"
+    learn_alpha: bool = False
+    alpha_form: Literal["raw", "log", "nonnegative"] = "raw"
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "objective": ("query", "joint", "reptile", "none"),
+            "alpha_shape": ("scalar", "tensor", "entry"),
+            "alpha_form": ("raw", "log", "nonnegative"),
+        }
+        for field, values in allowed.items():
+            if getattr(self, field) not in values:
+                raise ValueError(f"{field} must be one of {values}, got {getattr(self, field)!r}")
+        adapts = self.objective in ("query", "reptile")
+        check_count(f"inner_steps of {self.name}", self.inner_steps, least=1 if adapts else 0)
+        if self.learn_alpha and self.objective != "query":
+            raise ValueError(
+                f"{self.name} cannot learn alpha: the objective {self.objective!r} does not "
+                "depend on it; only 'query' does"
+            )
+
+
+FINE_TUNING = Method("fine-tuning", "none", inner_steps=0)
+JOINT = Method("joint", "joint", inner_steps=0)
+MAML = Method("MAML", "query")
+FOMAML = Method("FOMAML", "query", first_order=True)
+REPTILE = Method("Reptile", "reptile", inner_steps=5, first_order=True)
+META_SGD = Method("Meta-SGD", "query", alpha_shape="entry", learn_alpha=True)
+
+#: The rows by name, in the order in which the book meets them.
+METHODS = {
+    method.name: method for method in (FINE_TUNING, JOINT, MAML, FOMAML, REPTILE, META_SGD)
+}

@@ -1,0 +1,147 @@
+"""Sinusoids: the task family on which both papers begin.
+
+A task is one curve y = A sin(omega x + b); its data are points of the curve, without noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import pi
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from metasgd_core.models import MLP, predict
+from metasgd_core.types import Data, Params, check_count, check_like
+
+
+class SineTasks(NamedTuple):
+    """Curves, by their three numbers; each tensor has the shape of the batch.
+
+    Attributes
+    ----------
+    amplitude, frequency, phase : Tensor
+        A, omega (radians per unit of x) and b (radians).
+    """
+
+    amplitude: Tensor
+    frequency: Tensor
+    phase: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return y = A sin(omega x + b) for x of shape ``(*batch, shots, 1)``."""
+        amplitude, frequency, phase = (part[..., None, None] for part in self)
+        return amplitude * torch.sin(frequency * x + phase)
+
+
+@dataclass(frozen=True)
+class Sinusoid:
+    """Sine curves with amplitude, frequency and phase uniform in their ranges.
+
+    ``Sinusoid()`` is MAML's family, with the frequency fixed at 1;
+    ``Sinusoid.varying_frequency()`` is that of the Meta-SGD paper.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network that learns the curves, 1 input and 1 output.
+    amplitude, frequency, phase, x : pair of float
+        Lowest and highest value; equal ends fix the value.
+
+    Raises
+    ------
+    ValueError
+        If a range is not two finite numbers in order.
+
+    References
+    ----------
+    Finn et al. 2017 (arXiv:1703.03400), section 5.1; Li et al. 2017 (arXiv:1707.09835),
+    section 4.
+    """
+
+    model: nn.Module = field(default_factory=MLP)
+    amplitude: tuple[float, float] = (0.1, 5.0)
+    frequency: tuple[float, float] = (1.0, 1.0)
+    phase: tuple[float, float] = (0.0, pi)
+    x: tuple[float, float] = (-5.0, 5.0)
+    on_policy = False
+
+    def __post_init__(self) -> None:
+        for name in ("amplitude", "frequency", "phase", "x"):
+            low, high = getattr(self, name)
+            if not -float("inf") < low <= high < float("inf"):
+                raise ValueError(
+                    f"{name} must be a pair (lowest, highest) of finite numbers, "
+                    f"got {(low, high)}"
+                )
+
+    @classmethod
+    def varying_frequency(cls, model: nn.Module | None = None) -> Sinusoid:
+        """Return the family of the Meta-SGD paper, omega uniform in [0.8, 1.2]."""
+        return cls(model=model or MLP(), frequency=(0.8, 1.2))
+
+    def _draw(
+        self, name: str, size: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype
+    ) -> Tensor:
+        low, high = getattr(self, name)
+        u = torch.rand(size, generator=generator, device=generator.device, dtype=dtype)
+        return low + (high - low) * u
+
+    def sample_tasks(self, *batch: int, generator: torch.Generator) -> SineTasks:
+        """Draw curves, independent along every axis of `batch`.
+
+        Raises
+        ------
+        ValueError
+            If an axis of `batch` is not a positive whole number.
+        """
+        for size in batch:
+            check_count("the number of tasks", size)
+        dtype = next(self.model.parameters()).dtype
+        return SineTasks(
+            *(self._draw(name, batch, generator, dtype) for name in SineTasks._fields)
+        )
+
+    def sample_data(
+        self, tasks: SineTasks, phi: Params | None, shots: int, *, generator: torch.Generator
+    ) -> Data:
+        """Draw `shots` points of every curve, x uniform in its range; `phi` plays no part.
+
+        Returns
+        -------
+        Data
+            ``x`` and ``y`` of shape ``(*batch, shots, 1)``.
+
+        Raises
+        ------
+        ValueError
+            If `shots` is not a positive whole number.
+        """
+        check_count("shots", shots)
+        amplitude = tasks.amplitude
+        x = self._draw("x", (*amplitude.shape, shots, 1), generator, amplitude.dtype)
+        return Data(x, tasks(x))
+
+    def loss(self, phi: Params, data: Data) -> Tensor:
+        r"""Return the mean squared error of every task,
+        :math:`\frac1K \sum_k (f_\phi(x_k) - y_k)^2`, of shape ``(*batch,)``.
+
+        Raises
+        ------
+        ValueError
+            If the predictions and `data.y` differ in shape (their difference would broadcast into
+            a wrong loss without an error), in dtype or in device.
+        """
+        prediction = predict(self.model, phi, data.x)
+        if prediction.shape != data.y.shape:
+            raise ValueError(
+                f"the predictions have shape {tuple(prediction.shape)} but y has shape "
+                f"{tuple(data.y.shape)}: x and y must agree in all axes but the last, and y must "
+                "have the network's outputs there"
+            )
+        check_like("y", data.y, prediction)
+        return (prediction - data.y).square().mean(dim=(-2, -1))
+
+    #: What is reported of a sinusoid is its loss.
+    score = loss

@@ -1,0 +1,97 @@
+"""The shared vocabulary: parameters, data, and what a family of tasks must offer.
+
+Every tensor of the package carries its batch axes on the left: ``(*batch, ...)``, where ``batch``
+is ``(tasks,)`` or ``(*runs, tasks)``. A run is one whole meta-training (one seed, one setting of a
+sweep); runs never see each other's numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+#: Values of a model's parameters, keyed like ``module.named_parameters()``;
+#: each leaf is ``(*batch, *shape of the parameter)``.
+Params = dict[str, Tensor]
+
+
+class Data(NamedTuple):
+    """Labelled points of supervised tasks.
+
+    Attributes
+    ----------
+    x : Tensor
+        ``(*batch, shots, inputs)``.
+    y : Tensor
+        ``(*batch, shots, outputs)``.
+    """
+
+    x: Tensor
+    y: Tensor
+
+
+class TaskFamily(Protocol):
+    """A distribution over tasks, with what meta-learning needs to know of each.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The architecture that meets the tasks; only its names and shapes are used.
+    on_policy : bool
+        Whether the data depend on the parameters that collect them. False for supervised tasks:
+        K shots stay the same K shots over all inner steps. True for reinforcement learning, where
+        every inner step collects afresh under the current parameters.
+    """
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    on_policy: bool
+
+    def sample_tasks(self, *batch: int, generator: torch.Generator) -> Any:
+        """Draw independent tasks: a NamedTuple of tensors whose leading axes are `batch`."""
+
+    def sample_data(
+        self, tasks: Any, phi: Params, shots: int, *, generator: torch.Generator
+    ) -> Any:
+        """Draw `shots` fresh samples a task: a NamedTuple of ``(*batch, shots, ...)`` tensors."""
+
+    def loss(self, phi: Params, data: Any) -> Tensor:
+        """Return one loss a task, ``(*batch,)``: the mean over that task's own samples."""
+
+    def score(self, phi: Params, data: Any) -> Tensor:
+        """Return what is reported for each task, ``(*batch,)``."""
+
+
+def check_count(name: str, value: int, *, least: int = 1) -> None:
+    """Refuse a count that is not a whole number of at least `least`.
+
+    Raises
+    ------
+    ValueError
+        Naming the count, the value given and the smallest value allowed.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def check_like(name: str, given: Tensor, parameter: Tensor) -> None:
+    """Refuse data of another dtype or on another device than the parameters.
+
+    Raises
+    ------
+    ValueError
+        Naming the data, both dtypes or devices, and the mend.
+    """
+    if given.dtype != parameter.dtype:
+        raise ValueError(
+            f"{name} is {given.dtype} but the parameters are {parameter.dtype}; convert one, "
+            f"for example {name}.to({parameter.dtype})"
+        )
+    if given.device != parameter.device:
+        raise ValueError(
+            f"{name} is on {given.device} but the parameters are on {parameter.device}; move one, "
+            "or draw both with generators of the same device"
+        )

@@ -1,0 +1,27 @@
+"""Where the book's sources and its built pages are, for the tests of both."""
+
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+CHAPTERS = sorted((ROOT / "book").glob("[0-9][0-9]-*.ipynb"))
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"][
+    "Repository"
+]
+
+sys.path.insert(0, str(ROOT / "tools"))  # the tools are scripts, and tested as modules
+
+
+def pages() -> list[Path]:
+    """Return the built pages; the theme keeps templates of its own in _static."""
+    return sorted(path for path in HTML.rglob("*.html") if "_static" not in path.parts)
+
+
+@pytest.fixture(autouse=True)
+def _built(request):
+    if request.node.get_closest_marker("built") and not (HTML / "index.html").exists():
+        pytest.fail("the book is not built: run `make book` first")

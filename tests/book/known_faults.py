@@ -1,0 +1,7 @@
+"""Faults of the pages that are not ours and cannot be mended here, each with its cause. Nothing else is let through."""
+
+# (axe rule, CSS selector of the element, cause)
+ACCESSIBILITY: list[tuple[str, str, str]] = []
+
+# (regular expression for the message, cause)
+CONSOLE: list[tuple[str, str]] = []

@@ -1,0 +1,182 @@
+"""The chapters as they are committed: run, asserted, described, and in the one canonical form."""
+
+import ast
+import re
+from collections import Counter
+
+import nbformat
+import pytest
+import yaml
+from conftest import CHAPTERS, REPOSITORY, ROOT
+from notebooks import canonical
+
+LINE = 88  # characters of code that fit the page
+
+SETUP = f'''\
+import os
+import sys
+
+if "google.colab" in sys.modules:
+    package = os.environ.get("METASGD_CORE", "git+{REPOSITORY}")
+    %pip install -q {{package}}
+
+import '''
+
+pytestmark = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(cells):
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+def asserts(cell):
+    """Whether the cell has an assert statement or calls an assert_... function."""
+    lines = (line for line in cell.source.splitlines() if not line.lstrip().startswith("%"))
+    for node in ast.walk(ast.parse("\n".join(lines) + "\n" if lines else "")):
+        name = getattr(getattr(node, "func", None), "attr", getattr(getattr(node, "func", None), "id", ""))
+        if isinstance(node, ast.Assert) or name.startswith("assert_"):
+            return True
+    return False
+
+
+def outputs(path):
+    return [(cell, output) for cell in code(read(path).cells) for output in cell.outputs]
+
+
+def test_is_canonical(path):
+    """`make notebooks` wrote it: numbered ids and counts, no timings, outputs stored."""
+    assert canonical(read(path)) == path.read_text(encoding="utf-8"), "run `make notebooks`"
+
+
+def test_was_run_from_top_to_bottom(path):
+    cells = code(read(path).cells)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        shown = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+        assert len(shown) == cell.source.count("plt.show()"), cell.source
+        printed = [output for output in cell.outputs if output.output_type == "stream"]
+        prints = any("print(" in line for line in cell.source.splitlines())
+        assert prints or not printed, cell.source
+
+
+def test_outputs_are_the_same_everywhere(path):
+    for cell, output in outputs(path):
+        assert output.output_type != "error", cell.source
+        assert output.get("name") != "stderr", f"a warning is stored: {output.text}"
+        text = output.get("text") or output.get("data", {}).get("text/plain", "")
+        assert not re.search(r"\bat 0x[0-9a-f]+|/home/|/Users/|/tmp/|/root/", text), text
+
+
+def test_no_final_semicolon(path):
+    """nbval does not store history, so a final `;` no longer hides a repr there."""
+    assert not [cell.source for cell in code(read(path).cells) if cell.source.rstrip().endswith(";")]
+
+
+def test_ignored_outputs_are_asserted(path):
+    cells = code(read(path).cells)
+    for cell, following in zip(cells, [*cells[1:], None], strict=True):
+        if "nbval-ignore-output" in tags(cell):
+            assert following is not None, f"no cell follows: {cell.source}"
+            assert asserts(following), f"no assertion follows: {cell.source}"
+        assert not tags(cell) & {"nbval-skip", "raises-exception"}, cell.source
+
+
+def test_pictures_are_described(path):
+    for cell, output in outputs(path):
+        if any(kind.startswith("image/") for kind in output.get("data", {})):
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(alt) >= 40, f"say in the cell's mystnb.image.alt what is seen: {cell.source}"
+
+
+def test_code_fits_the_page(path):
+    setup, *cells = code(read(path).cells)  # the setup cell is folded, and holds an address
+    lines = [line for cell in cells for line in cell.source.splitlines()]
+    assert not [line for line in lines if len(line) > LINE]
+
+
+def test_begins_as_all_chapters_do(path):
+    first, setup, *_ = read(path).cells
+    label, title = first.source.splitlines()[:2]
+    assert re.fullmatch(r"\(ch-[a-z-]+\)=", label)
+    assert title.startswith("# ")
+    for item in ("Reading time", "Running time"):
+        assert re.search(rf"^- .*{item}", first.source, flags=re.M | re.I), item
+    assert setup.source.startswith(SETUP)
+    assert tags(setup) == {"hide-input"}
+    for call in ("torch.set_num_threads(1)", "plotting.use_style()"):
+        assert call in setup.source
+
+
+def test_ends_as_all_chapters_do(path):
+    headings = re.findall(r"^## (.*)$", "\n\n".join(cell.source for cell in read(path).cells), flags=re.M)
+    ends = [h for h in headings if h in ("What to take away", "What it does not do", "Where to read on")]
+    assert ends == ["What to take away", "What it does not do", "Where to read on"]
+
+
+def test_a_guess_comes_before_the_result(path):
+    cells = read(path).cells
+    guesses = [i for i, cell in enumerate(cells) if "Predict, then run" in cell.source]
+    assert guesses, "ask for a guess at least once"
+    for i in guesses:
+        following = code(cells[i + 1 :])[0]
+        assert "hide-output" in tags(following), f"the answer shows: {following.source}"
+
+
+def test_exercises_have_tested_solutions(path):
+    exercises, solutions, inside = [], {}, None
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            if found := re.search(r"\{exercise-start\}.*\n:label: (\S+)", cell.source):
+                exercises.append(found[1])
+            if found := re.search(r"\{solution-start\} (\S+)\n:class: dropdown", cell.source):
+                inside = found[1]
+                assert inside not in solutions, f"two solutions of {inside}"
+                solutions[inside] = []
+            if "{solution-end}" in cell.source:
+                inside = None
+        elif inside is not None:
+            assert cell.metadata.get("jupyter", {}).get("source_hidden") is True, inside
+            assert cell.metadata.get("cellView") == "form", inside
+            solutions[inside].append(cell)
+    assert inside is None, f"{inside} has no end"
+    assert len(exercises) >= 3
+    assert sorted(exercises) == sorted(solutions)
+    for label, cells in solutions.items():
+        assert any(asserts(cell) for cell in cells), f"{label}: nothing is asserted"
+
+
+def test_labels_are_used_once(path):
+    """Within the whole book, so a label of this chapter stands in no other."""
+
+    def labels(chapter):
+        for cell in read(chapter).cells:
+            if cell.cell_type == "markdown":
+                yield from re.findall(r"^\(([\w-]+)\)=|^:(?:label|name): (\S+)", cell.source, flags=re.M)
+            elif name := cell.metadata.get("mystnb", {}).get("figure", {}).get("name"):
+                yield name, ""
+
+    counts = Counter(a or b for chapter in CHAPTERS for a, b in labels(chapter))
+    mine = {a or b for a, b in labels(path)}
+    assert not {label for label in mine if counts[label] > 1}
+
+
+def test_widgets_have_their_state(path):
+    """JupyterLab's own save drops it, and the page then shows nothing."""
+    view, state = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
+    models = read(path).metadata.get("widgets", {}).get(state, {}).get("state", {})
+    shown = {o.data[view]["model_id"] for _, o in outputs(path) if view in o.get("data", {})}
+    assert shown <= set(models)
+
+
+def test_is_in_the_table_of_contents(path):
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    assert f"book/{path.stem}" in files

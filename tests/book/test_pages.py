@@ -1,0 +1,79 @@
+"""The built pages, read without a browser: links, pictures, the Colab button."""
+
+from functools import lru_cache
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+from conftest import CHAPTERS, HTML, REPOSITORY, ROOT, pages
+
+pytestmark = pytest.mark.built
+each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(HTML)))
+
+
+@lru_cache(maxsize=None)
+def soup(page):
+    return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+
+
+@lru_cache(maxsize=None)
+def anchors(page):
+    return {tag["id"] for tag in soup(page).find_all(id=True)}
+
+
+def test_every_chapter_has_a_page():
+    assert {f"{path.stem}.html" for path in CHAPTERS} <= {page.name for page in pages()}
+    assert len(CHAPTERS) == 6
+
+
+@each_page
+def test_no_dead_link(page):
+    for tag in soup(page).find_all(["a", "img", "link", "script"]):
+        address = tag.get("href") or tag.get("src") or ""
+        parts = urlsplit(address)
+        if parts.scheme or parts.netloc:
+            loads = tag.name in ("img", "script") or "stylesheet" in tag.get("rel", [])
+            assert not loads, f"asks the network for {address}"
+            continue
+        target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+        assert target.is_file(), f"{address} leads nowhere"
+        if parts.fragment and target.suffix == ".html":
+            assert unquote(parts.fragment) in anchors(target), f"no place #{parts.fragment} in {target.name}"
+
+
+@each_page
+def test_every_picture_has_alt_text(page):
+    for image in soup(page).find_all("img"):
+        if "theme" not in (image.get("src") or "") and not image.find_parent(class_="header-article"):
+            alt = image.get("alt", "")
+            assert alt, f"{image} has no alt text"
+            assert not alt.endswith((".png", ".svg")), f"{alt} is a file's name"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_colab_button(path):
+    owner_and_name = REPOSITORY.removeprefix("https://github.com/")
+    links = soup(HTML / "book" / f"{path.stem}.html").find_all("a", href=True)
+    colab = {a["href"] for a in links if a["href"].startswith("https://colab.")}
+    base = "https://colab.research.google.com/github"
+    assert colab == {f"{base}/{owner_and_name}/blob/main/book/{path.name}"}
+
+
+def test_the_root_leads_to_the_book():
+    refresh = soup(HTML / "index.html").find("meta", attrs={"http-equiv": "Refresh"})
+    assert refresh is not None
+    assert (HTML / refresh["content"].partition("url=")[2]).is_file()
+
+
+def test_every_module_is_on_the_api_page():
+    described = anchors(HTML / "book" / "api.html")
+    for path in (ROOT / "metasgd_core").rglob("[!_]*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        assert f"module-{module}" in described, module
+
+
+def test_stable_anchors_for_who_builds_on_it():
+    """A course may link to a name of the API, a term, a chapter."""
+    assert "metasgd_core.adaptation.adapt" in anchors(HTML / "book" / "api.html")
+    assert "term-meta-learning" in anchors(HTML / "book" / "glossary.html")
+    assert "ch-meta-sgd" in anchors(HTML / "book" / "06-meta-sgd.html")

@@ -1,0 +1,128 @@
+"""The scripts behind the Makefile."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import nbformat
+import pytest
+from conftest import CHAPTERS, HTML, REPOSITORY, ROOT
+from notebooks import canonical, run
+
+
+def notebook(*sources, **metadata):
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, **metadata})
+
+
+def execute(path, *sources):
+    nbformat.write(notebook(*sources), path)
+    run(path)
+    return path.read_text(encoding="utf-8")
+
+
+def test_two_runs_write_the_same(tmp_path):
+    """Also the ids of widgets, which are random, and pictures, which carry no time."""
+    sources = [
+        "import ipywidgets\nipywidgets.HBox([ipywidgets.IntSlider(), ipywidgets.IntText()])",
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
+        "print('a')\nprint('b')",
+    ]
+    first, second = (execute(tmp_path / name, *sources) for name in ("a.ipynb", "b.ipynb"))
+    assert first == second
+    assert '"model-001"' in first
+    assert "image/png" in first
+    assert "timestamp" not in first
+
+
+def test_canonical_form_is_a_fixed_point():
+    text = canonical(notebook("1 + 1", "2", language_info={"name": "python", "version": "3.11.7"}))
+    assert canonical(nbformat.reads(text, as_version=4)) == text
+    assert "3.11.7" not in text
+
+
+def test_a_failing_run_keeps_the_old_notebook(tmp_path):
+    path = tmp_path / "a.ipynb"
+    nbformat.write(notebook("raise ValueError('no')"), path)
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="ValueError: no"):
+        run(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.ipynb"]
+
+
+def install(folder, **environment):
+    shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "requirements.txt").write_text("torch==2.13.0\nno-such-package==1\n")
+    quiet = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
+    return subprocess.run(
+        ["sh", "tools/install.sh"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], **quiet, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def stand_in(path, body):
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_wrong_python_says_what_to_do(tmp_path):
+    old = stand_in(tmp_path / "python3.8", "exit 1")
+    result = install(tmp_path, PYTHON=old)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"Python 3.11, 3.12 or 3.13 is needed and {old} is none")
+    assert result.stderr.count("\n") == 1
+
+
+def test_missing_venv_says_what_to_do(tmp_path):
+    bare = stand_in(tmp_path / "python3", 'case "$2" in *ensurepip*) exit 1;; esac')
+    result = install(tmp_path, PYTHON=bare)
+    assert result.returncode == 1
+    assert "apt install python3-venv" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_failed_install_says_what_to_do(tmp_path):
+    result = install(tmp_path, PYTHON=sys.executable)
+    assert result.returncode != 0
+    assert "Installing failed: pip's last lines above say why." in result.stderr
+    assert not (tmp_path / ".venv" / ".installed").exists()
+
+
+@pytest.mark.built
+def test_a_second_build_does_nothing_until_a_source_changes():
+    def stale(*options):
+        return subprocess.run(["make", "-q", *options, "_build/.book"], cwd=ROOT).returncode
+
+    assert stale() == 0
+    sources = ["metasgd_core/adaptation.py", "book/index.md", "book/references.bib", "_config.yml"]
+    for source in [*sources, *(str(path.relative_to(ROOT)) for path in CHAPTERS[:1])]:
+        assert stale("-W", source) == 1, source
+
+
+@pytest.mark.built
+def test_zip_holds_the_built_book():
+    with zipfile.ZipFile(ROOT / "_build" / "meta-sgd-book.zip") as archive:
+        assert archive.testzip() is None
+        packed = {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
+    files = (path for path in HTML.rglob("*") if path.is_file())
+    assert packed == {f"html/{path.relative_to(HTML).as_posix()}": path.stat().st_size for path in files}
+
+
+def test_the_repository_has_one_address():
+    """It stands in pyproject.toml; every other mention agrees (the setup cells: test_notebooks)."""
+    host, owner, name = REPOSITORY.removeprefix("https://").split("/")
+    for file in ("README.md", "CITATION.cff"):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert f"{owner}/{name}" in text, file
+        for mention in text.split(f"{host}/")[1:]:
+            if not mention.startswith("licenses"):
+                assert mention.removeprefix("github/").startswith(f"{owner}/{name}"), (file, mention[:60])
+    assert host not in (ROOT / "_config.yml").read_text(encoding="utf-8")

@@ -1,0 +1,60 @@
+"""Who may import whom: the arrows of the package point one way, and this reads the imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "metasgd_core"
+
+# types <- models, tasks, adaptation, methods <- meta_loss, meta_training, evaluation <- plotting <- the book
+MAY_IMPORT = {
+    "types": set(),
+    "checkpoint": set(),
+    "models": {"types"},
+    "adaptation": {"types"},
+    "methods": {"types", "adaptation"},
+    "tasks": {"types", "models", "tasks"},
+    "meta_loss": {"types", "models", "adaptation", "methods"},
+    "meta_training": {"types", "models", "adaptation", "methods", "checkpoint", "meta_loss"},
+    "evaluation": {"types", "models", "adaptation"},
+    "plotting": {"types", "methods", "meta_training", "evaluation"},
+}
+# The packages that one module alone may know.
+ONLY_IN = {"matplotlib": {"plotting"}, "safetensors": {"checkpoint"}, "tqdm": {"meta_training"}}
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def module_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(path: Path) -> set[str]:
+    """Return the dotted names of all imports, also of those inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: import by the full name"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_arrows_point_one_way(path):
+    module = module_of(path)
+    assert module in MAY_IMPORT, f"{module} has no place in the order yet: give it one here"
+    for name in imported(path):
+        first, *rest = name.split(".")
+        if first == "metasgd_core":
+            assert rest[0] in MAY_IMPORT[module], f"{module} may not import {name}"
+        else:
+            assert module in ONLY_IN.get(first, {module}), f"{module} may not import {first}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_prints(path):
+    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    assert not [node.lineno for node in calls if getattr(node.func, "id", None) == "print"]

@@ -1,0 +1,116 @@
+"""Run the chapters and write them in one canonical form: a second run gives no difference in git.
+
+    python tools/notebooks.py              all chapters
+    python tools/notebooks.py 04-maml ...  the ones named
+"""
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+LIMIT = float(os.environ.get("NOTEBOOK_SECONDS", "60"))  # raise it on a slow machine
+
+# Written by Jupyter on each run, or by an editor; none of it is the chapter's.
+VOLATILE = {"execution", "collapsed", "scrolled", "trusted", "ExecuteTime", "outputId", "colab"}
+
+
+def canonical(notebook: Any) -> str:
+    """Return the notebook's text with everything that differs between two runs made plain."""
+    count = 0
+    for number, cell in enumerate(notebook.cells, start=1):
+        cell.id = f"cell-{number:03d}"
+        for key in VOLATILE & cell.metadata.keys():
+            del cell.metadata[key]
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        cell.execution_count = count
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = count
+    widgets = notebook.metadata.get("widgets")
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    if widgets and any(part.get("state") for part in widgets.values()):
+        notebook.metadata.widgets = widgets
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    nbformat.validate(notebook)
+    text = nbformat.writes(notebook, version=nbformat.NO_CONVERT)
+    # The models' ids are random: number them in the order in which they were made.
+    states = (widgets or {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    names = {old: f"model-{number:03d}" for number, old in enumerate(states, start=1)}
+    for old, new in names.items():
+        text = text.replace(old, new)
+    if names:  # the state's keys were sorted by the old ids
+        text = nbformat.writes(nbformat.reads(text, as_version=4), version=nbformat.NO_CONVERT)
+    return text if text.endswith("\n") else text + "\n"
+
+
+def run(path: Path) -> float:
+    """Execute one notebook in place and return the seconds it took."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=600,
+        extra_arguments=["--log-level=ERROR"],  # else it warns that it listens on TCP
+        record_timing=False,
+        store_widget_state=True,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    start = time.perf_counter()
+    client.execute()
+    seconds = time.perf_counter() - start
+    # Written beside it and renamed: a killed run leaves the old notebook whole.
+    draft = path.with_name(f".{path.name}.part")
+    draft.write_text(canonical(notebook), encoding="utf-8")
+    draft.replace(path)
+    return seconds
+
+
+def plain(error: CellExecutionError) -> str:
+    """Return the cell and its traceback without colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).rstrip()
+
+
+def main(names: list[str]) -> int:
+    os.environ["TQDM_DISABLE"] = "1"
+    chapters = sorted(BOOK.glob("[0-9][0-9]-*.ipynb"))
+    unknown = set(names) - {path.stem for path in chapters}
+    if unknown:
+        known = ", ".join(path.stem for path in chapters) or "none"
+        print(f"No chapter {', '.join(sorted(unknown))} in book/. Chapters: {known}.")
+        return 2
+    failed = 0
+    for path in chapters:
+        if names and path.stem not in names:
+            continue
+        try:
+            seconds = run(path)
+        except CellExecutionError as error:
+            print(f"{path.stem:<28} FAILED, the old notebook is kept:\n{plain(error)}", flush=True)
+            failed += 1
+            continue
+        slow = seconds > LIMIT
+        failed += slow
+        note = f"  longer than the {LIMIT:.0f} s a chapter may take" if slow else ""
+        print(f"{path.stem:<28} {seconds:6.1f} s{note}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

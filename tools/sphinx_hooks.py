@@ -1,0 +1,62 @@
+"""What the book's build needs and `_config.yml` cannot say."""
+
+import shutil
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# All that the pages ask for. The package carries 24 MB more.
+MATHJAX_PARTS = ["tex-mml-chtml.js", "input/tex/extensions", "output/chtml/fonts"]
+
+
+def repository_url() -> str:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project["urls"]["Repository"])
+
+
+def set_theme_options(app: Sphinx, config: Config) -> None:
+    """Add to Jupyter Book's theme options; in `_config.yml` they would replace them."""
+    config.html_theme_options.update(
+        repository_url=repository_url(),
+        repository_provider="github",
+        use_repository_button=True,
+        navbar_persistent=[],  # else the page has two search fields
+        search_bar_text="Search this book",
+    )
+
+
+def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
+    """Copy MathJax beside the pages, from the package that carries it (it needs no Django)."""
+    spec = find_spec("mathjax")
+    if exception or app.builder.name != "html":
+        return
+    if spec is None or spec.origin is None:
+        raise RuntimeError("MathJax is missing: pip install django-static-mathjax")
+    source = Path(spec.origin).parent / "static" / "mathjax" / "es5"
+    target = Path(app.outdir) / "_static" / "mathjax"
+    for part in MATHJAX_PARTS:
+        if (source / part).is_dir():
+            shutil.copytree(source / part, target / part, dirs_exist_ok=True)
+        else:
+            (target / part).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / part, target / part)
+
+
+def skip_tuple_fields(
+    app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out "Alias for field number 0": the class describes its fields under Attributes."""
+    return True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field") else None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_config_value("comments_config", {}, "html")  # Jupyter Book sets it for sphinx_comments
+    app.connect("config-inited", set_theme_options, priority=100)
+    app.connect("autodoc-skip-member", skip_tuple_fields)
+    app.connect("build-finished", copy_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
