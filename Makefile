@@ -6,7 +6,7 @@ SHELL := /bin/sh
 export PYTHON TORCH_INDEX
 BIN := .venv/bin
 SOURCES := _config.yml _toc.yml pyproject.toml tools/sphinx_hooks.py \
-	$(wildcard book/*.ipynb book/*.md book/*.bib book/assets/*) \
+	$(wildcard book/*.ipynb book/*.md book/*.bib book/assets/* book/images/*) \
 	$(wildcard metasgd_core/*.py metasgd_core/*/*.py)
 
 help:

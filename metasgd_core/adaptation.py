@@ -120,10 +120,11 @@ def per_task(params: Params, batch: tuple[int, ...]) -> Params:
                 f"{name!r} has shape {tuple(p.shape)}, which does not start with the run axes "
                 f"{tuple(runs)} of the batch {tuple(batch)}"
             )
-    axis = len(runs)
-    return {
-        name: p.unsqueeze(axis).expand(*runs, tasks, *p.shape[axis:]) for name, p in params.items()
-    }
+    if runs:
+        axis = len(runs)
+        params = {name: p.unsqueeze(axis) for name, p in params.items()}
+        return {name: p.expand(*runs, tasks, *p.shape[axis + 1 :]) for name, p in params.items()}
+    return {name: p.expand(tasks, *p.shape) for name, p in params.items()}
 
 
 def share_alpha(theta: Params, alpha: Params | float, batch: tuple[int, ...]) -> Params:

@@ -52,7 +52,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             state = json.loads((file.metadata() or {})["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError, IsADirectoryError) as error:
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise ValueError(
             f"{path} is not a whole checkpoint ({error}); delete it to train from the start"
         ) from error

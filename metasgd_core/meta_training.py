@@ -201,7 +201,7 @@ def _step(
 ) -> Tensor:
     """Take one outer step in every run that is alive; return which are, ``(*runs,)``."""
     norm = torch.cat([g.reshape(*loss.shape, -1) for g in grads], dim=-1).norm(dim=-1)
-    alive = ~diverged & norm.isfinite() & loss.isfinite()
+    alive = ~diverged & (norm + loss).isfinite()
     if clip is not None:
         scale = (clip / norm).clamp(max=1)
         grads = tuple(g * _fit(scale, g) for g in grads)
@@ -291,7 +291,7 @@ def _restore(
     tensors, state = load_checkpoint(path)
     theirs = state.get("settings", {})
     differing = [
-        f"{name}: {theirs.get(name)!r} there, {mine!r} here"
+        f"{name}: {_only(theirs.get(name), mine)} there, {_only(mine, theirs.get(name))} here"
         for name, mine in settings.items() if theirs.get(name) != mine
     ]
     for name, mine in numbers.items():
@@ -316,6 +316,12 @@ def _restore(
             mine.copy_(tensors[name])
     generator.set_state(tensors["generator"])
     return int(state["done"])
+
+
+def _only(text: Any, other: Any) -> str:
+    """Return the lines of a long setting that the other lacks, or a short one whole."""
+    lacking = set(str(text).splitlines()) - set(str(other).splitlines())
+    return ", ".join(line.strip() for line in str(text).splitlines() if line in lacking)
 
 
 def progress(records: Iterator[Record], *, iterations: int, label: str = "") -> Iterator[Record]:

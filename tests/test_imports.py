@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "metasgd_core"
 
-# types <- models, tasks, adaptation, methods <- meta_loss, meta_training, evaluation <- plotting <- the book
+# types <- models, tasks, adaptation, methods <- meta_loss, meta_training, evaluation <- plotting
 MAY_IMPORT = {
     "types": set(),
     "checkpoint": set(),

@@ -1,31 +1,34 @@
-"""The shape contracts are switched on in every test, and they catch what they are for."""
+"""The shape contracts are switched on in the other tests, and they catch what they are for."""
 
 import pytest
 import torch
 from cases import gen, sines, start
 from jaxtyping import TypeCheckError
+from shapes import data_contract, loss_contract, meta_loss_contract
 
-from metasgd_core import META_SGD, Data, Sinusoid, meta_train
+from metasgd_core import META_SGD, SineTasks, meta_train
 
 
-def test_a_loss_that_forgot_its_tasks_is_caught_in_the_middle_of_training(monkeypatch):
-    """(4, 5, 1) - (4, 5, 1) averaged over one axis too many still trains, on the wrong numbers."""
+def test_a_task_that_loses_an_axis_is_caught_in_the_middle_of_training(monkeypatch):
+    """y of shape (4, 11) beside x of shape (4, 11, 1) is how (K, 1) - (K,) begins."""
     family = sines(1, 4, 1)
-    theta, alpha = start(family)
-    checked = Sinusoid.loss
+    monkeypatch.setattr(SineTasks, "__call__", lambda self, x: x.squeeze(-1))
+    with pytest.raises(TypeCheckError, match="data_contract"):
+        next(meta_train(family, *start(family), META_SGD, iterations=1, meta_batch=4, shots=5,
+                        query_shots=6, generator=gen()))
 
-    def total(self, phi, data):
-        return checked(self, phi, Data(data.x[:1], data.y[:1]))
 
-    right = next(meta_train(family, theta, alpha, META_SGD, iterations=1, meta_batch=1, shots=5,
-                            query_shots=5, generator=gen()))
-    assert right.loss.shape == ()
-    data = family.sample_data(family.sample_tasks(4, generator=gen()), None, 5, generator=gen())
-    many = {name: p.expand(4, *p.shape) for name, p in theta.items()}
-    assert family.loss(many, data).shape == (4,)
-    monkeypatch.setattr(
-        torch.Tensor, "mean", lambda self, dim=None: torch.sum(self) / self.numel()
-    )
-    with pytest.raises(TypeCheckError, match="losses"):
-        family.loss(many, data)
-    assert total  # the wrapped method is the one in use
+@pytest.mark.parametrize(
+    ("contract", "shapes"),
+    [
+        (data_contract, [(4,), (4, 5, 1), (4, 6, 1)]),
+        (data_contract, [(4,), (3, 5, 1), (3, 5, 1)]),
+        (loss_contract, [(4, 5, 1), (4, 5, 1), (4, 1)]),
+        (loss_contract, [(4, 5, 1), (4, 5, 1), ()]),
+        (meta_loss_contract, [(3, 4), (4,)]),
+        (meta_loss_contract, [(3, 4), ()]),
+    ],
+)
+def test_a_contract_refuses_shapes_that_disagree(contract, shapes):
+    with pytest.raises(TypeCheckError):
+        contract(*(torch.zeros(shape) for shape in shapes))

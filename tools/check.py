@@ -1,4 +1,7 @@
-"""Run every check, whatever the others say, and end with one summary. `--fast` leaves out what trains or builds."""
+"""Run every check, whatever the others say, and end with one summary.
+
+`--fast` leaves out what trains long and what needs the built book.
+"""
 
 import os
 import re
@@ -7,7 +10,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +37,12 @@ def run(name: str, command: list[str]) -> Result:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     assert process.stdout is not None
     closing = ""
@@ -47,13 +55,13 @@ def run(name: str, command: list[str]) -> Result:
     return Result(name, process.wait() == 0, time.perf_counter() - start, closing)
 
 
-def nbval(*notebooks: str) -> tuple[Result, Counter[str]]:
-    """Hold the stored outputs to a run from top to bottom; return the seconds each notebook took."""
+def nbval(*notebooks: str) -> tuple[Result, dict[str, float]]:
+    """Hold the stored outputs to a run from top to bottom; return each notebook's seconds."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        options = ["--nbval", "--dist", "loadfile", f"--junitxml={report}", "-p", "no:cacheprovider"]
+        options = ["--nbval", "--dist", "loadfile", f"--junitxml={report}"]
         result = run("notebooks (nbval)", [*PYTEST, *options, *notebooks])
-        seconds: Counter[str] = Counter()
+        seconds: defaultdict[str, float] = defaultdict(float)
         if report.exists():
             for case in ET.parse(report).iter("testcase"):
                 name = case.attrib["classname"].rpartition(".")[2]
@@ -62,7 +70,7 @@ def nbval(*notebooks: str) -> tuple[Result, Counter[str]]:
 
 
 def notebooks() -> list[Result]:
-    """Run nbval and the time limit. Two notebooks run side by side, so a slow one is measured again alone."""
+    """Run nbval, and the time limit: what is slow beside another notebook runs again alone."""
     paths = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "book").glob("[0-9]*.ipynb"))
     result, seconds = nbval(*paths)
     results = [result]
@@ -73,7 +81,7 @@ def notebooks() -> list[Result]:
             again, alone = nbval(path)
             took = min(took, alone[stem])
             result.passed &= again.passed
-        seconds[stem] = took  # type: ignore[assignment]
+        seconds[stem] = took
     slow = [f"{stem} {took:.0f} s" for stem, took in seconds.items() if took > LIMIT]
     times = ", ".join(f"{stem[:2]} {took:.0f} s" for stem, took in sorted(seconds.items()))
     note = f"too slow: {', '.join(slow)}" if slow else times
@@ -101,7 +109,8 @@ def main(fast: bool) -> int:
         print(f"{verdict}  {result.name:<28} {result.seconds:6.0f} s  {result.closing}")
     failed = sum(not result.passed for result in results)
     total = sum(result.seconds for result in results)
-    print(f"{f'{failed} of {len(results)} checks FAILED' if failed else 'all passed'} in {total:.0f} s")
+    verdict = f"{failed} of {len(results)} checks FAILED" if failed else "all passed"
+    print(f"{verdict} in {total:.0f} s")
     return 1 if failed else 0
 
 

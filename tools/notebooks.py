@@ -1,7 +1,7 @@
 """Run the chapters and write them in one canonical form: a second run gives no difference in git.
 
-    python tools/notebooks.py              all chapters
-    python tools/notebooks.py 04-maml ...  the ones named
+python tools/notebooks.py              all chapters
+python tools/notebooks.py 04-maml ...  the ones named
 """
 
 import os

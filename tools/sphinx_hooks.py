@@ -4,6 +4,7 @@ import shutil
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -28,6 +29,13 @@ def set_theme_options(app: Sphinx, config: Config) -> None:
         navbar_persistent=[],  # else the page has two search fields
         search_bar_text="Search this book",
     )
+
+
+def mend_roles(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Replace docutils' role of bibliography entries, which ARIA has deprecated."""
+    context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
@@ -58,5 +66,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("comments_config", {}, "html")  # Jupyter Book sets it for sphinx_comments
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("autodoc-skip-member", skip_tuple_fields)
+    app.connect("html-page-context", mend_roles)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

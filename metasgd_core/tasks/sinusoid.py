@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from metasgd_core.models import MLP, predict
 from metasgd_core.types import Data, Params, check_count, check_like
@@ -141,7 +142,7 @@ class Sinusoid:
                 "have the network's outputs there"
             )
         check_like("y", data.y, prediction)
-        return (prediction - data.y).square().mean(dim=(-2, -1))
+        return mse_loss(prediction, data.y, reduction="none").mean(dim=(-2, -1))
 
     #: What is reported of a sinusoid is its loss.
     score = loss

@@ -1,4 +1,4 @@
-"""The setup cells where Colab is: torch and friends are there, this package and its repository are not."""
+"""The setup cells as on Colab, where torch is, and this package and its repository are not."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from conftest import CHAPTERS, ROOT
 from packaging.requirements import Requirement
 
-# Colab carries these and what they need; pip and setuptools stand in for its network, to install the package.
+# Colab carries these and what they need. pip and setuptools are there to install the package.
 CARRIED = ["torch", "numpy", "matplotlib", "ipywidgets", "safetensors", "tqdm", "pip", "setuptools"]
 
 RUN = """
@@ -76,10 +76,16 @@ def test_setup_cells_install_the_package(tmp_path):
         cell = nbformat.read(chapter, as_version=4).cells[1]
         cells.append(tmp_path / f"{chapter.stem}.py")
         cells[-1].write_text(cell.source, encoding="utf-8")
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    environment |= {"METASGD_CORE": str(package), "PIP_NO_BUILD_ISOLATION": "1", "PIP_NO_INDEX": "1"}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")
+    }
+    environment |= {"METASGD_CORE": f"--no-build-isolation {package}", "PIP_NO_INDEX": "1"}
     result = subprocess.run(
-        [python, "-c", RUN, *map(str, cells)], cwd=elsewhere, env=environment, capture_output=True, text=True
+        [python, "-c", RUN, *map(str, cells)],
+        cwd=elsewhere,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert str(site) in result.stdout.splitlines()[-1]

@@ -1,6 +1,6 @@
 """The built pages, read without a browser: links, pictures, the Colab button."""
 
-from functools import lru_cache
+from functools import cache
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -11,12 +11,12 @@ pytestmark = pytest.mark.built
 each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(HTML)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def soup(page):
     return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
 
 
-@lru_cache(maxsize=None)
+@cache
 def anchors(page):
     return {tag["id"] for tag in soup(page).find_all(id=True)}
 
@@ -38,13 +38,17 @@ def test_no_dead_link(page):
         target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
         assert target.is_file(), f"{address} leads nowhere"
         if parts.fragment and target.suffix == ".html":
-            assert unquote(parts.fragment) in anchors(target), f"no place #{parts.fragment} in {target.name}"
+            assert unquote(parts.fragment) in anchors(target), (
+                f"no place #{parts.fragment} in {target.name}"
+            )
 
 
 @each_page
 def test_every_picture_has_alt_text(page):
     for image in soup(page).find_all("img"):
-        if "theme" not in (image.get("src") or "") and not image.find_parent(class_="header-article"):
+        if "theme" not in (image.get("src") or "") and not image.find_parent(
+            class_="header-article"
+        ):
             alt = image.get("alt", "")
             assert alt, f"{image} has no alt text"
             assert not alt.endswith((".png", ".svg")), f"{alt} is a file's name"

@@ -1,0 +1,100 @@
+"""Train in processes that are killed (SIGKILL), again and again; then compare with an unbroken run.
+
+Run by test_checkpoint.py: ``python killed_training.py FOLDER``. It writes two files, ``unbroken``
+and ``resumed`` (all tensors of the last record, and the generator's state), and prints, as JSON,
+the iteration that each killed process had saved and what the checkpoint's folder holds at the end.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from metasgd_core import META_SGD, MLP, Sinusoid, init_alpha, init_theta, meta_train
+from metasgd_core.checkpoint import load_checkpoint
+
+ITERATIONS, RUNS = 60, (2,)
+
+
+def records(generator, checkpoint=None):
+    family = Sinusoid(MLP((1, 8, 1)))
+    theta = init_theta(family.model, generator=torch.Generator().manual_seed(1), runs=RUNS)
+    alpha = init_alpha(theta, "entry", 0.01, runs=RUNS)
+    return meta_train(
+        family, theta, alpha, META_SGD, iterations=ITERATIONS, meta_batch=4, shots=5,
+        query_shots=5, generator=generator, final_lr=0.1, record_every=3, checkpoint=checkpoint,
+    )
+
+
+def finish(path, checkpoint=None):
+    generator = torch.Generator().manual_seed(2)
+    *_, last = records(generator, checkpoint)
+    tensors = {f"theta.{n}": p for n, p in last.theta.items()}
+    tensors |= {f"alpha.{n}": a for n, a in last.alpha.items()}
+    save_file(tensors | {"generator": generator.get_state()}, path)
+
+
+def in_a_child(checkpoint, told, before=None):
+    """Train in a fork, a byte through the pipe at each record."""
+    child = os.fork()
+    if child == 0:
+        if before is not None:
+            before()
+        for _ in records(torch.Generator().manual_seed(2), checkpoint):
+            os.write(told, b".")
+        os._exit(0)
+    return child
+
+
+def kill_between_writes(checkpoint, rng):
+    """Kill after some records, at no moment in particular."""
+    hear, told = os.pipe()
+    child = in_a_child(checkpoint, told)
+    for _ in range(rng.randint(1, 4)):
+        os.read(hear, 1)
+    time.sleep(rng.uniform(0, 0.006))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(hear)
+    os.close(told)
+
+
+def kill_within_a_write(checkpoint, _):
+    """Kill when half of a new checkpoint is on the disk."""
+
+    def half_written(descriptor):
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def before():
+        os.fsync = half_written
+
+    hear, told = os.pipe()
+    os.waitpid(in_a_child(checkpoint, told, before), 0)
+    os.close(hear)
+    os.close(told)
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    # First, so that the forks find everything imported that torch imports at its first step.
+    finish(folder / "unbroken.safetensors")
+    rng = random.Random(7)
+    (folder / "kept").mkdir()
+    checkpoint = folder / "kept" / "training.safetensors"
+    saved = []
+    for kill in [kill_between_writes] * 3 + [kill_within_a_write] + [kill_between_writes] * 2:
+        kill(checkpoint, rng)
+        saved.append(load_checkpoint(checkpoint)[1]["done"])
+    finish(folder / "resumed.safetensors", checkpoint)
+    print(json.dumps({"saved": saved, "kept": sorted(p.name for p in checkpoint.parent.iterdir())}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

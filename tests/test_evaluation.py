@@ -1,0 +1,155 @@
+"""Evaluation: the numbers that the book prints, and the pairing that its comparisons rest on."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from cases import EXACT, STEP, gen, signed_alpha, sines, start
+from torch.testing import assert_close
+
+from metasgd_core import Evaluation, adapt, evaluate, init_alpha, per_task
+
+
+def held_out(family, theta, alpha, seed=2000, **changes):
+    settings = {"shots": 5, "steps": 3, "n_tasks": 7, "query_shots": 20, "generator": gen(seed)}
+    return evaluate(family, theta, alpha, **(settings | changes))
+
+
+def test_scores_are_the_query_losses_after_each_step_on_the_same_support_points():
+    """Step k continues from step k - 1 on the same K points; the query points stay the same too."""
+    family = sines()
+    theta, _ = start(family)
+    alpha = signed_alpha(theta)
+    scores = held_out(family, theta, alpha).scores
+    g = gen(2000)
+    tasks = family.sample_tasks(7, generator=g)
+    support = family.sample_data(tasks, None, 5, generator=g)
+    query = family.sample_data(tasks, None, 20, generator=g)
+    assert scores.shape == (4, 7)
+    for steps in range(4):
+        phi = adapt(family.loss, per_task(theta, (7,)), per_task(alpha, (7,)), support,
+                    steps=steps)
+        assert_close(scores[steps], family.loss(phi, query).detach(), **STEP)
+
+
+def test_every_method_and_every_run_meets_the_same_tasks_and_points():
+    """Before the first step nothing but the tasks decides: equal thetas score equally.
+
+    So two runs with one theta and two rates agree at step 0, bit for bit, and a run in company
+    scores as it does alone.
+    """
+    family = sines()
+    theta, _ = start(family)
+    twice = {n: p.expand(2, *p.shape) for n, p in theta.items()}
+    rates = init_alpha(twice, "scalar", torch.tensor([0.01, 0.1]).double(), runs=(2,))
+    both = held_out(family, twice, rates)
+    assert both.scores.shape == (2, 4, 7)
+    assert torch.equal(both.scores[0, 0], both.scores[1, 0])
+    for run, rate in enumerate((0.01, 0.1)):
+        alone = held_out(family, theta, rate)
+        assert_close(both.run(run).scores, alone.scores, **STEP)
+    assert_close(held_out(family, theta, 0.01), held_out(family, theta, 0.01), **EXACT)
+    assert not torch.equal(held_out(family, theta, 0.01, seed=2001).scores, both.scores[0])
+
+
+def test_mean_and_interval_are_over_tasks():
+    """Scores 1, 2, 3, 6: mean 3, deviation sqrt(14 / 3), interval 1.96 times that over sqrt(4)."""
+    ev = Evaluation(torch.tensor([[1.0, 2.0, 3.0, 6.0], [2.0, 2.0, 2.0, 2.0]]).double())
+    assert ev.mean.tolist() == [3.0, 2.0]
+    assert ev.ci95.tolist() == pytest.approx([1.96 * (14 / 3) ** 0.5 / 2, 0.0])
+
+
+def test_paired_differences_have_the_interval_of_the_differences():
+    """Both methods find task 3 hard. Paired, 1 ± 0; from the two means alone, one would not know."""
+    ours = Evaluation(torch.tensor([[1.0, 2.0, 30.0]]).double())
+    theirs = Evaluation(torch.tensor([[2.0, 3.0, 31.0]]).double())
+    difference = theirs.minus(ours)
+    assert difference.mean.tolist() == [1.0]
+    assert difference.ci95.tolist() == [0.0]
+    with pytest.raises(ValueError, match=r"cannot pair scores of shapes \(1, 3\) and \(2, 3\): "
+                                         "evaluate both with the same steps and n_tasks"):
+        ours.minus(Evaluation(torch.zeros(2, 3)))
+
+
+def test_what_diverges_is_reported_as_such_and_spoils_its_own_run_only():
+    """A mean that left the diverged tasks out would praise the method that fails most."""
+    family = sines()
+    theta, _ = start(family)
+    twice = {n: p.expand(2, *p.shape) for n, p in theta.items()}
+    rates = init_alpha(twice, "scalar", torch.tensor([0.01, 1e200]).double(), runs=(2,))
+    ev = held_out(family, twice, rates)
+    assert ev.mean[0].isfinite().all()
+    assert ev.mean[1].isfinite().tolist() == [True, False, False, False]
+
+
+def test_inputs_are_left_as_they_were_and_no_graph_is_kept():
+    family = sines()
+    theta, alpha = start(family)
+    old = {n: p.clone() for n, p in theta.items()}
+    asked = {n: p.requires_grad_() for n, p in theta.items()}
+    assert not held_out(family, asked, alpha).scores.requires_grad
+    assert_close({n: p.detach() for n, p in theta.items()}, old, **EXACT)
+    assert all(p.grad is None for p in theta.values())
+
+
+def test_it_adapts_even_where_the_caller_has_switched_gradients_off():
+    family = sines()
+    theta, alpha = start(family)
+    expected = held_out(family, theta, alpha)
+    with torch.no_grad():
+        assert_close(held_out(family, theta, alpha), expected, **EXACT)
+
+
+class Bare(NamedTuple):
+    leaf: torch.Tensor
+
+
+class Moving:
+    """On-policy: one number that is asked to be one more than it was when it collected."""
+
+    on_policy = True
+    model = torch.nn.Linear(1, 1, bias=False).double()
+
+    def sample_tasks(self, *batch, generator):
+        return Bare(torch.zeros(batch).double())
+
+    def sample_data(self, tasks, phi, shots, *, generator):
+        return Bare(phi["weight"].detach()[..., 0] + tasks.leaf[..., None] + 1)
+
+    def loss(self, phi, data):
+        return 0.5 * (phi["weight"][..., 0] - data.leaf).square().mean(dim=-1)
+
+    def score(self, phi, data):
+        return data.leaf.mean(dim=-1)
+
+
+def test_on_policy_families_collect_again_at_every_step():
+    """Each step adds 1/2 to the number; what the last data show is one more than that."""
+    theta = {"weight": torch.zeros(3, 1, 1).double()}
+    ev = evaluate(Moving(), theta, 0.5, shots=2, steps=2, n_tasks=4, generator=gen())
+    assert ev.mean.tolist() == [[1.0, 1.5, 2.0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("shots", 1), ("query_shots", 1), ("n_tasks", 1), ("steps", 0)]
+)
+def test_counts_below_the_least_are_refused(name, least):
+    family = sines()
+    with pytest.raises(ValueError, match=f"^{name} must be a whole number of at least {least}, "
+                                         f"got {least - 1}$"):
+        held_out(family, *start(family), **{name: least - 1})
+
+
+def test_an_alpha_that_is_nan_is_refused():
+    family = sines()
+    theta, alpha = start(family)
+    alpha["layers.0.weight"][2] = torch.nan
+    with pytest.raises(ValueError, match=r"alpha\['layers.0.weight'\] holds 1 of 4 entries"):
+        held_out(family, theta, alpha)
+
+
+def test_a_theta_that_is_not_the_models_is_refused():
+    family = sines()
+    theta, alpha = start(family)
+    with pytest.raises(ValueError, match="theta must have the model's names"):
+        held_out(family, theta | {"w": torch.zeros(1)}, alpha)

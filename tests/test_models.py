@@ -1,0 +1,165 @@
+"""Architectures: batched prediction equals one network at a time; first parameters are right."""
+
+import math
+
+import pytest
+import torch
+from cases import STEP, gen, of_task
+from torch import nn
+from torch.func import functional_call
+from torch.testing import assert_close
+
+from metasgd_core import MLP, adapt, init_theta, per_task, predict
+from metasgd_core.models import run_axes
+
+F64 = torch.float64
+
+
+class SmallConv(nn.Module):
+    """8 x 8 pictures in, three numbers out."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten())
+        self.head = nn.Linear(2 * 6 * 6, 3, bias=False)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+@pytest.mark.parametrize("batch", [(3,), (2, 3)])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_a_batched_mlp_is_one_network_a_task(batch, activation):
+    model = MLP((2, 5, 4, 3), activation).double()
+    phi = init_theta(model, generator=gen(1), runs=batch)
+    x = torch.randn(*batch, 7, 2, generator=gen(2), dtype=F64)
+    together = predict(model, phi, x)
+    assert together.shape == (*batch, 7, 3)
+    act = {"relu": nn.ReLU, "tanh": nn.Tanh}[activation]
+    for index in torch.cartesian_prod(*(torch.arange(n) for n in batch)).reshape(-1, len(batch)):
+        at = tuple(index.tolist())
+        plain = nn.Sequential(nn.Linear(2, 5), act(), nn.Linear(5, 4), act(), nn.Linear(4, 3))
+        plain = plain.double()
+        for own, value in zip(plain.parameters(), of_task(phi, *at).values()):
+            own.data = value
+        assert_close(together[at], plain(x[at]), **STEP)
+
+
+def test_the_modules_own_numbers_play_no_part():
+    """Two modules of one architecture predict the same: the values live in phi."""
+    one, other = MLP((1, 4, 1)), MLP((1, 4, 1))
+    phi = init_theta(one, generator=gen(1))
+    x = torch.linspace(-1, 1, 5)[:, None]
+    assert torch.equal(predict(one, phi, x), predict(other, phi, x))
+    for name, p in one.named_parameters():
+        p.data = phi[name]
+    assert torch.equal(one(x), predict(other, phi, x))
+
+
+@pytest.mark.parametrize("batch", [(3,), (2, 3)])
+def test_any_module_joins_through_vmap_and_adapts_like_a_loop(batch):
+    """`adapt` does not know what it adapts: a small conv net, with the same two lines."""
+    model = SmallConv().double()
+    theta = init_theta(model, generator=gen(1), runs=batch[:-1])
+    x = torch.randn(*batch, 4, 1, 8, 8, generator=gen(2), dtype=F64)
+    y = torch.randn(*batch, 4, 3, generator=gen(3), dtype=F64)
+
+    def loss(phi, data):
+        return (predict(model, phi, data[0]) - data[1]).square().mean(dim=(-2, -1))
+
+    phi = adapt(loss, per_task(theta, batch), 0.1, (x, y), steps=2)
+    for index in torch.cartesian_prod(*(torch.arange(n) for n in batch)).reshape(-1, len(batch)):
+        at = tuple(index.tolist())
+        mine = {n: p.requires_grad_() for n, p in of_task(theta, *at[:-1]).items()}
+        for _ in range(2):
+            value = (functional_call(model, mine, (x[at],)) - y[at]).square().mean()
+            grads = torch.autograd.grad(value, list(mine.values()))
+            mine = {n: (p - 0.1 * g).detach().requires_grad_()
+                    for (n, p), g in zip(mine.items(), grads)}
+        assert_close(of_task(phi, *at), mine, **STEP)
+
+
+def test_first_parameters_fill_plus_minus_one_over_root_fan_in():
+    """nn.Linear's and nn.Conv2d's own scheme, for weights and biases, in every run anew."""
+    for model, fan_in in ((MLP((16, 50)), 16), (nn.Conv2d(3, 20, 2), 12)):
+        theta = init_theta(model, generator=gen(1), runs=(40,))
+        for p in theta.values():
+            bound = 1 / math.sqrt(fan_in)
+            assert 0.99 * bound < p.abs().max() <= bound
+            assert abs(p.double().mean()) < 4 * bound / math.sqrt(3 * p.numel())
+            assert abs(p.double().std() / (bound / math.sqrt(3)) - 1) < 0.05
+            assert not torch.equal(p[0], p[1])
+    theta = init_theta(nn.Linear(4, 2), generator=gen(1), runs=(2, 3), dtype=F64)
+    assert theta["weight"].shape == (2, 3, 2, 4)
+    assert theta["weight"].dtype == F64
+    assert not theta["weight"].requires_grad
+
+
+def test_small_first_weights_are_a_truncated_normal_with_zero_biases():
+    theta = init_theta(MLP((50, 50, 1)), generator=gen(1), runs=(4,), std=0.01)
+    w = theta["layers.0.weight"]
+    assert 0.0195 < w.abs().max() <= 0.02
+    # A normal cut at two standard deviations keeps 0.8796 of one.
+    assert abs(w.double().std() / 0.008796 - 1) < 0.03
+    assert (theta["layers.0.bias"] == 0).all()
+
+
+def test_first_parameters_follow_the_seed_and_nothing_else():
+    model = MLP((1, 4, 1))
+    first = init_theta(model, generator=gen(3))
+    torch.manual_seed(12345)
+    assert_close(init_theta(model, generator=gen(3)), first, rtol=0, atol=0)
+    assert not torch.equal(init_theta(model, generator=gen(4))["layers.0.weight"],
+                           first["layers.0.weight"])
+
+
+def test_layers_that_init_theta_does_not_know_are_named():
+    with pytest.raises(ValueError, match=r"'1\.weight' belongs to a BatchNorm1d"):
+        init_theta(nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2)), generator=gen())
+
+
+@pytest.mark.parametrize("sizes", [(1,), (1, 0, 1), (), (1, 2.5)])
+def test_widths_that_make_no_network_are_refused(sizes):
+    with pytest.raises(ValueError, match="sizes must be two or more positive whole numbers"):
+        getattr(MLP.__init__, "__wrapped__", MLP.__init__)(nn.Module.__new__(MLP), sizes)
+
+
+def test_an_unknown_activation_is_refused():
+    init = getattr(MLP.__init__, "__wrapped__", MLP.__init__)  # past the check of the annotation
+    with pytest.raises(ValueError, match=r"one of \['relu', 'tanh'\], got 'sigmoid'"):
+        init(nn.Module.__new__(MLP), (1, 1), "sigmoid")
+
+
+@pytest.mark.parametrize(
+    ("x", "sentence"),
+    [
+        (torch.zeros(3, 5, 1), r"x has shape \(3, 5, 1\), but the parameters carry the leading "
+                               r"axes \(4,\)"),
+        (torch.zeros(5, 1), "x must be"),
+        (torch.zeros(4, 5), "x must be"),
+        (torch.zeros(4, 2, 5, 1), "x must be"),
+        (torch.zeros(4, 5, 1, dtype=F64), "x is torch.float64 but the parameters are torch.float32"
+                                          r"; convert one, for example x.to\(torch.float32\)"),
+        (torch.zeros(4, 5, 1, device="meta"), "x is on meta but the parameters are on cpu"),
+    ],
+)
+def test_inputs_that_do_not_fit_the_parameters_are_refused(x, sentence):
+    model = MLP((1, 3, 1))
+    phi = per_task(init_theta(model, generator=gen()), (4,))
+    with pytest.raises(ValueError, match=sentence):
+        predict(model, phi, x)
+
+
+def test_run_axes_are_what_theta_carries_in_front_of_the_model():
+    model = MLP((1, 3, 1))
+    assert run_axes(model, init_theta(model, generator=gen())) == ()
+    theta = init_theta(model, generator=gen(), runs=(2, 5))
+    assert run_axes(model, theta) == (2, 5)
+    with pytest.raises(ValueError, match=r"layers.1.bias'\] has shape \(5, 1\), but the model "
+                                         r"needs \(2, 5, 1\)"):
+        run_axes(model, theta | {"layers.1.bias": theta["layers.1.bias"][0]})
+    with pytest.raises(ValueError, match=r"layers.0.weight'\] has shape \(3, 1\), but the model "
+                                         r"needs \(4, 1\), with run axes in front"):
+        run_axes(MLP((1, 4, 1)), init_theta(model, generator=gen()))
+    with pytest.raises(ValueError, match=r"theta must have the model's names \['layers.0.bias'"):
+        run_axes(model, {"w": torch.zeros(1)})
