@@ -1,7 +1,7 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks bench zip clean
+.PHONY: help book serve lab test test-fast notebooks figures bench zip clean
 
 export PYTHON TORCH_INDEX
 BIN := .venv/bin
@@ -16,6 +16,7 @@ help:
 	@echo "make test        check everything, about ten minutes"
 	@echo "make test-fast   the checks for working, under a minute"
 	@echo "make notebooks   run the chapters and write them canonically (ONLY=04-maml for one)"
+	@echo "make figures     draw the figure of the landing page again"
 	@echo "make bench       time the meta-step against a plain loop and other libraries"
 	@echo "make zip         pack the built book for someone without Python"
 	@echo "make clean       remove what was built; .venv stays"
@@ -50,6 +51,9 @@ test-fast: .venv/.installed
 
 notebooks: .venv/.installed
 	@$(BIN)/python tools/notebooks.py $(ONLY)
+
+figures: .venv/.installed
+	@$(BIN)/python tools/figures.py
 
 bench: .venv/.installed
 	@$(BIN)/python tools/bench.py

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import shapes
 import torch
 from torch import Tensor
 
 from metasgd_core import MLP, Data, Params, Sinusoid, init_alpha, init_theta
+
+shapes.switch_on()
 
 #: Two statements of "the same number" in float64: the first for one derivative or one step, the
 #: second for a whole training, where rounding has had time to grow.

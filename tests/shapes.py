@@ -1,10 +1,11 @@
 # ruff: noqa: F722 (axes in quotes are jaxtyping's words, not Python)
 """Shapes as signatures, enforced while the tests run.
 
-Each function below is a contract: an empty function whose signature says in jaxtyping's words which
-axes must agree. The fixture calls it, through beartype, with what a function of the package was
-given and what it returned. (Contracts and not annotations in the package: its parameters are
-dictionaries whose leaves differ in shape, and its readers need neither library.)
+Each contract below is an empty function whose signature says, in jaxtyping's words, which axes must
+agree. Once switched on (cases.py does, which every test of the package imports), it is called
+through beartype with what a function of the package was given and what it returned. (Contracts
+and not annotations in the package: its parameters are dictionaries whose leaves differ in shape,
+and its readers need neither library.)
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from beartype import beartype
 from jaxtyping import Float, jaxtyped
 from torch import Tensor
@@ -74,12 +74,11 @@ def _adapted(phi: dict, loss: Any, theta: dict, *_: Any) -> None:
         adapt_contract(p, phi[name])
 
 
-@pytest.fixture(autouse=True)
-def shapes_enforced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold every call that training and evaluation make to its contract."""
+def switch_on() -> None:
+    """Hold every call that training and evaluation make to its contract, from now on."""
 
     def hold(owner: Any, name: str, check: Callable) -> None:
-        monkeypatch.setattr(owner, name, _after(getattr(owner, name), check))
+        setattr(owner, name, _after(getattr(owner, name), check))
 
     hold(Sinusoid, "sample_tasks", lambda tasks, *_: tasks_contract(*tasks))
     hold(Sinusoid, "sample_data", lambda data, _, tasks, *__: data_contract(tasks[0], *data))

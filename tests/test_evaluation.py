@@ -41,7 +41,7 @@ def test_every_method_and_every_run_meets_the_same_tasks_and_points():
     family = sines()
     theta, _ = start(family)
     twice = {n: p.expand(2, *p.shape) for n, p in theta.items()}
-    rates = init_alpha(twice, "scalar", torch.tensor([0.01, 0.1]).double(), runs=(2,))
+    rates = init_alpha(twice, "scalar", torch.tensor([0.01, 0.1], dtype=torch.float64), runs=(2,))
     both = held_out(family, twice, rates)
     assert both.scores.shape == (2, 4, 7)
     assert torch.equal(both.scores[0, 0], both.scores[1, 0])
@@ -60,7 +60,7 @@ def test_mean_and_interval_are_over_tasks():
 
 
 def test_paired_differences_have_the_interval_of_the_differences():
-    """Both methods find task 3 hard. Paired, 1 ± 0; from the two means alone, one would not know."""
+    """Both methods find task 3 hard. Paired, 1 ± 0; the two means alone hide it."""
     ours = Evaluation(torch.tensor([[1.0, 2.0, 30.0]]).double())
     theirs = Evaluation(torch.tensor([[2.0, 3.0, 31.0]]).double())
     difference = theirs.minus(ours)
@@ -76,7 +76,7 @@ def test_what_diverges_is_reported_as_such_and_spoils_its_own_run_only():
     family = sines()
     theta, _ = start(family)
     twice = {n: p.expand(2, *p.shape) for n, p in theta.items()}
-    rates = init_alpha(twice, "scalar", torch.tensor([0.01, 1e200]).double(), runs=(2,))
+    rates = init_alpha(twice, "scalar", torch.tensor([0.01, 1e200], dtype=torch.float64), runs=(2,))
     ev = held_out(family, twice, rates)
     assert ev.mean[0].isfinite().all()
     assert ev.mean[1].isfinite().tolist() == [True, False, False, False]
