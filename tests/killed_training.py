@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from metasgd_core import META_SGD, MLP, Sinusoid, init_alpha, init_theta, meta_train
 from metasgd_core.checkpoint import load_checkpoint
 
-ITERATIONS, RUNS = 60, (2,)
+ITERATIONS, RUNS = 90, (2,)
 
 
 def records(generator, checkpoint=None):
@@ -40,29 +40,36 @@ def finish(path, checkpoint=None):
     save_file(tensors | {"generator": generator.get_state()}, path)
 
 
-def in_a_child(checkpoint, told, before=None):
-    """Train in a fork, a byte through the pipe at each record."""
+def in_a_child(checkpoint, before=lambda: None, after_each=lambda: None):
+    """Start the training, or what the checkpoint has left of it, in a fork; return its number."""
     child = os.fork()
     if child == 0:
-        if before is not None:
-            before()
+        before()
         for _ in records(torch.Generator().manual_seed(2), checkpoint):
-            os.write(told, b".")
+            after_each()
         os._exit(0)
     return child
 
 
 def kill_between_writes(checkpoint, rng):
-    """Kill after some records, at no moment in particular."""
-    hear, told = os.pipe()
-    child = in_a_child(checkpoint, told)
-    for _ in range(rng.randint(1, 4)):
+    """Kill one to four records later, at no moment in particular of the next."""
+    hear, tell = os.pipe()
+    may_go_on, allow = os.pipe()
+
+    def report():
+        os.write(tell, b".")
+        os.read(may_go_on, 1)  # so that a slow parent finds it no further than one record on
+
+    ahead = rng.randint(1, 4)
+    os.write(allow, b"." * ahead)
+    child = in_a_child(checkpoint, after_each=report)
+    for _ in range(ahead):
         os.read(hear, 1)
     time.sleep(rng.uniform(0, 0.006))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    os.close(hear)
-    os.close(told)
+    for end in (hear, tell, may_go_on, allow):
+        os.close(end)
 
 
 def kill_within_a_write(checkpoint, _):
@@ -72,13 +79,10 @@ def kill_within_a_write(checkpoint, _):
         os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def before():
+    def trap():
         os.fsync = half_written
 
-    hear, told = os.pipe()
-    os.waitpid(in_a_child(checkpoint, told, before), 0)
-    os.close(hear)
-    os.close(told)
+    os.waitpid(in_a_child(checkpoint, before=trap), 0)
 
 
 def main(folder):

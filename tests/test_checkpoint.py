@@ -30,10 +30,9 @@ def test_a_training_killed_six_times_ends_bit_for_bit_as_the_unbroken_one(tmp_pa
         stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(here.parent)},
     )
     story = json.loads(done.stdout)
-    # Every process but the one killed in its first write got further than the one before it.
-    assert story["saved"] == sorted(story["saved"])
-    assert story["saved"][2] == story["saved"][3]
-    assert len(set(story["saved"])) == 5
+    # Every process got further than the one before it, but the fourth: it died in its first write.
+    first, second, third, fourth, fifth, sixth = story["saved"]
+    assert 0 < first < second < third == fourth < fifth < sixth < 90
     assert story["kept"] == ["training.safetensors"]
     unbroken, resumed = (load_file(tmp_path / f"{n}.safetensors") for n in ("unbroken", "resumed"))
     assert len(unbroken) == 9

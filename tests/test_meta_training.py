@@ -328,6 +328,25 @@ def test_training_stops_when_every_run_has_diverged_and_its_last_record_is_kept(
         next(records)
 
 
+def test_a_gradient_that_is_nan_below_a_finite_loss_counts_as_divergence():
+    """sqrt(0) is 0, but its derivative is not a number: the loss alone looks healthy."""
+    family = sines()
+    theta, _ = start(family)
+
+    class Rooted(OneOfRuns):
+        def loss(self, phi, data):
+            root = (0 * phi["layers.1.bias"]).square().sum(dim=-1).sqrt()
+            return super().loss(phi, data) + root
+
+    records = meta_train(Rooted(family, 2, 0), theta, 0.1, JOINT, iterations=5, meta_batch=3,
+                         shots=5, query_shots=6, generator=gen())
+    last = next(records)
+    assert (last.iteration, bool(last.diverged)) == (1, True)
+    assert_close(last.theta, theta, **EXACT)
+    with pytest.raises(FloatingPointError, match="joint: every run had diverged"):
+        next(records)
+
+
 # ---- the forms of a learned alpha
 
 

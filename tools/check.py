@@ -97,11 +97,17 @@ def main(fast: bool) -> int:
     ]
     if fast:
         results += [
-            run("unit tests (fast)", [*unit, "-m", "not slow"]),
-            run("book's sources", [*PYTEST, "tests/book", "-m", "not built and not slow"]),
+            run(
+                "fast tests",
+                [*PYTEST, "--dist", "loadfile", "tests", "-m", "not slow and not built"],
+            )
         ]
     else:
-        results += [run("unit tests", unit), *notebooks(), run("book (build, zip)", ["make", "zip"])]
+        results += [
+            run("unit tests", unit),
+            *notebooks(),
+            run("book (build, zip)", ["make", "zip"]),
+        ]
         results += [run("built book", [*PYTEST, "--dist", "worksteal", "tests/book"])]
     print("\n== summary")
     for result in results:

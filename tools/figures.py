@@ -3,7 +3,8 @@
     python tools/figures.py        (`make figures`; about half a minute)
 
 Meta-SGD is trained here, then given 1000 new curves, five points of each. The picture shows the
-curve with the median error after one step: half of them come out better than this, half worse.
+curve with the median error after one step, relative to the curve's height: half of them come out
+better than this, half worse.
 """
 
 from pathlib import Path
@@ -48,7 +49,7 @@ def main() -> None:
     phi = adapt(family.loss, start, per_task(last.alpha, (CURVES,)), support)
     x = torch.linspace(-5, 5, 201).reshape(1, -1, 1).expand(CURVES, -1, 1)
     before, after, truth = predict(family.model, start, x), predict(family.model, phi, x), tasks(x)
-    errors = (after - truth).square().mean(dim=(-2, -1))
+    errors = (after - truth).square().mean(dim=(-2, -1)) / tasks.amplitude**2
     median = int(errors.argsort()[CURVES // 2])
     figure, ax = plt.subplots(figsize=(6.4, 4.0))
     ax.plot(x[0].flatten(), before[0].flatten(), color=plotting.PALETTE["grey"], linestyle=":",
@@ -61,7 +62,7 @@ def main() -> None:
     ax.set_title("One gradient step on five points of a new curve")
     FIGURE.parent.mkdir(exist_ok=True)
     figure.savefig(FIGURE, metadata={"Software": None})
-    print(f"mean squared error of the curve shown {errors[median]:.2f}, of all {errors.mean():.2f}")
+    print(f"median of the mean squared error over the squared amplitude: {errors[median]:.3f}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def execute(path, *sources):
     return path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same(tmp_path):
     """Also the ids of widgets, which are random, and pictures, which carry no time."""
     sources = [
@@ -45,6 +46,7 @@ def test_canonical_form_is_a_fixed_point():
     assert "3.11.7" not in text
 
 
+@pytest.mark.slow
 def test_a_failing_run_keeps_the_old_notebook(tmp_path):
     path = tmp_path / "a.ipynb"
     nbformat.write(notebook("raise ValueError('no')"), path)
@@ -91,6 +93,7 @@ def test_missing_venv_says_what_to_do(tmp_path):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_failed_install_says_what_to_do(tmp_path):
     result = install(tmp_path, PYTHON=sys.executable)
     assert result.returncode != 0
