@@ -59,6 +59,13 @@ def test_mean_and_interval_are_over_tasks():
     assert ev.ci95.tolist() == pytest.approx([1.96 * (14 / 3) ** 0.5 / 2, 0.0])
 
 
+@pytest.mark.parametrize("lost", [float("nan"), float("inf")])
+def test_one_task_that_diverged_leaves_no_mean_to_print(lost):
+    """Left out of the mean, the task on which a method fails would improve that method's figure."""
+    ev = Evaluation(torch.tensor([[1.0, 2.0, 3.0], [1.0, lost, 3.0]]))
+    assert ev.mean.isfinite().tolist() == ev.ci95.isfinite().tolist() == [True, False]
+
+
 def test_paired_differences_have_the_interval_of_the_differences():
     """Both methods find task 3 hard. Paired, 1 ± 0; the two means alone hide it."""
     ours = Evaluation(torch.tensor([[1.0, 2.0, 30.0]]).double())
@@ -72,7 +79,6 @@ def test_paired_differences_have_the_interval_of_the_differences():
 
 
 def test_what_diverges_is_reported_as_such_and_spoils_its_own_run_only():
-    """A mean that left the diverged tasks out would praise the method that fails most."""
     family = sines()
     theta, _ = start(family)
     twice = {n: p.expand(2, *p.shape) for n, p in theta.items()}
