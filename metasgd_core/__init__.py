@@ -14,7 +14,7 @@ from metasgd_core.adaptation import (
     share_alpha,
 )
 from metasgd_core.evaluation import Evaluation, evaluate
-from metasgd_core.meta_loss import meta_loss
+from metasgd_core.objectives import meta_loss
 from metasgd_core.meta_training import Record, meta_train, progress
 from metasgd_core.methods import (
     FINE_TUNING,

@@ -10,7 +10,6 @@ and its readers need neither library.)
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ from beartype import beartype
 from jaxtyping import Float, jaxtyped
 from torch import Tensor
 
-from metasgd_core import Sinusoid, evaluation, meta_training
+from metasgd_core import Sinusoid, evaluation, meta_training, objectives
 
 typed = jaxtyped(typechecker=beartype)
 
@@ -84,8 +83,7 @@ def switch_on() -> None:
     hold(Sinusoid, "sample_data", lambda data, _, tasks, *__: data_contract(tasks[0], *data))
     hold(Sinusoid, "loss", lambda losses, _, phi, data: loss_contract(*data, losses))
     hold(Sinusoid, "score", lambda losses, _, phi, data: loss_contract(*data, losses))
-    # (By its file: the package gives the name meta_loss to the function.)
-    hold(sys.modules["metasgd_core.meta_loss"], "adapt", _adapted)
+    hold(objectives, "adapt", _adapted)
     hold(evaluation, "adapt", _adapted)
     hold(meta_training, "meta_loss",
          lambda loss, _, theta, alpha, tasks, *__: meta_loss_contract(tasks[0], loss))

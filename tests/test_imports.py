@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "metasgd_core"
 
-# types <- models, tasks, adaptation, methods <- meta_loss, meta_training, evaluation <- plotting
+# types <- models, tasks, adaptation, methods <- objectives, meta_training, evaluation <- plotting
 MAY_IMPORT = {
     "types": set(),
     "checkpoint": set(),
@@ -15,8 +15,8 @@ MAY_IMPORT = {
     "adaptation": {"types"},
     "methods": {"types", "adaptation"},
     "tasks": {"types", "models", "tasks"},
-    "meta_loss": {"types", "models", "adaptation", "methods"},
-    "meta_training": {"types", "models", "adaptation", "methods", "checkpoint", "meta_loss"},
+    "objectives": {"types", "models", "adaptation", "methods"},
+    "meta_training": {"types", "models", "adaptation", "methods", "checkpoint", "objectives"},
     "evaluation": {"types", "models", "adaptation"},
     "plotting": {"types", "methods", "meta_training", "evaluation"},
 }
