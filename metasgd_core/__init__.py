@@ -14,7 +14,6 @@ from metasgd_core.adaptation import (
     share_alpha,
 )
 from metasgd_core.evaluation import Evaluation, evaluate
-from metasgd_core.objectives import meta_loss
 from metasgd_core.meta_training import Record, meta_train, progress
 from metasgd_core.methods import (
     FINE_TUNING,
@@ -27,6 +26,7 @@ from metasgd_core.methods import (
     Method,
 )
 from metasgd_core.models import MLP, init_theta, predict
+from metasgd_core.objectives import meta_loss
 from metasgd_core.tasks import SineTasks, Sinusoid
 from metasgd_core.types import Data, Params, TaskFamily
 

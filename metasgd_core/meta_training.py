@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 
 from metasgd_core.adaptation import check_alpha
 from metasgd_core.checkpoint import load_checkpoint, save_checkpoint
-from metasgd_core.objectives import meta_loss
 from metasgd_core.methods import Method
 from metasgd_core.models import run_axes
+from metasgd_core.objectives import meta_loss
 from metasgd_core.types import Params, TaskFamily, check_count
 
 

@@ -34,8 +34,12 @@ def set_theme_options(app: Sphinx, config: Config) -> None:
 def mend_roles(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
-    """Replace docutils' role of bibliography entries, which ARIA has deprecated."""
-    context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+    """Mend what the pages tell a screen reader."""
+    body = context.get("body", "")
+    # docutils' role of a bibliography's entries, which ARIA has deprecated
+    body = body.replace('role="doc-biblioentry"', 'role="listitem"')
+    # MyST-NB's name for every folded cell, in place of the text that is seen
+    context["body"] = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 
 def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:

@@ -1,10 +1,12 @@
 """The scripts behind the Makefile."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from urllib.request import urlopen
 
 import nbformat
 import pytest
@@ -136,3 +138,23 @@ def test_the_repository_has_one_address():
                     mention[:60],
                 )
     assert host not in (ROOT / "_config.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.built
+def test_serve_shows_the_book_to_this_machine_only():
+    command = [sys.executable, "-u", "tools/serve.py", "0"]
+    environment = {**os.environ, "BROWSER": "true"}  # opens nothing
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as server:
+        line = server.stdout.readline().decode()
+        address = line.split()[4]
+        assert address.startswith("http://127.0.0.1:")
+        with urlopen(address + "book/index.html") as page:
+            assert b"Meta-SGD" in page.read()
+        server.terminate()
+
+
+@pytest.mark.slow
+def test_lab_reads_the_chapters_directives():
+    command = [sys.executable, "-m", "jupyter", "labextension", "list"]
+    listing = subprocess.run(command, capture_output=True, text=True)
+    assert re.search(r"jupyterlab-myst .*enabled.*OK", listing.stdout + listing.stderr)
