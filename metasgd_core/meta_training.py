@@ -78,7 +78,7 @@ def meta_train(
     Parameters
     ----------
     family, theta, alpha, method, shots, query_shots, generator
-        As in :func:`meta_loss`; theta and alpha are left unchanged.
+        As in :func:`~metasgd_core.objectives.meta_loss`; theta and alpha are left unchanged.
     iterations : int
         Meta-iterations in all.
     meta_batch : int
@@ -200,7 +200,8 @@ def _step(
     clip: float | None,
 ) -> Tensor:
     """Take one outer step in every run that is alive; return which are, ``(*runs,)``."""
-    norm = torch.cat([g.reshape(*loss.shape, -1) for g in grads], dim=-1).norm(dim=-1)
+    rows = (*loss.shape, -1)
+    norm = torch.cat([g.reshape(rows) for g in grads], dim=-1).norm(dim=-1)
     alive = ~diverged & (norm + loss).isfinite()
     if clip is not None:
         scale = (clip / norm).clamp(max=1)
