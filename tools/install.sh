@@ -45,9 +45,13 @@ pip() {
     }
 }
 
+# torch first and in sight: it is most of the download.
 if [ -n "${TORCH_INDEX:-}" ]; then
     pip install --no-deps --index-url "$TORCH_INDEX" "$(grep '^torch==' requirements.txt)"
+else
+    pip install --constraint requirements.txt torch
 fi
-pip install --requirement requirements.txt
+say "Installing the rest ..."
+pip install --quiet --requirement requirements.txt
 pip install --quiet --no-deps --no-build-isolation --editable .
 touch .venv/.installed
