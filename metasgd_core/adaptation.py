@@ -257,8 +257,9 @@ def align_alpha(theta: Params, alpha: Params | float) -> Params:
     aligned = {}
     for name, p in theta.items():
         a = alpha[name]
-        fits = a.ndim <= p.ndim and all(
-            mine in (1, its) for mine, its in zip(a.shape, p.shape, strict=False)
+        fits = a.shape == p.shape or (
+            a.ndim <= p.ndim
+            and all(mine in (1, its) for mine, its in zip(a.shape, p.shape, strict=False))
         )
         if not fits:
             raise ValueError(

@@ -5,7 +5,7 @@ whatever else the machine is doing; what is compared is the ratio within a round
 over the rounds is reported. Before anything is timed, all of them must give the same
 meta-gradient, in float64.
 
-    python tools/bench.py [--rounds 60] [--tasks 4 25 100]
+    python tools/bench.py [--rounds 20] [--tasks 4 25 100]
 """
 
 from __future__ import annotations
@@ -153,16 +153,21 @@ def blocks(way: Loss, n_tasks: int, size: int) -> Iterator[None]:
         yield
 
 
-def time_ways(ways: dict[str, Loss], n_tasks: int, rounds: int) -> dict[str, list[float]]:
-    """Return each way's seconds a meta-step, one figure a round, the ways taking turns."""
-    size = max(1, 40 // n_tasks)
+def time_ways(
+    ways: dict[str, Loss], n_tasks: int, rounds: int, size: int = 20
+) -> dict[str, list[float]]:
+    """Return each way's seconds a meta-step, one figure a round, the ways taking turns.
+
+    A turn is `size` steps long: a single step would start from the caches that the way before
+    left behind, which no training does.
+    """
     running = {name: blocks(way, n_tasks, size) for name, way in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for round_ in range(rounds + 2):
+    for round_ in range(rounds + 1):
         for name, block in running.items():
             began = time.perf_counter()
             next(block)
-            if round_ >= 2:  # two rounds to warm up
+            if round_:  # the first warms up
                 seconds[name].append((time.perf_counter() - began) / size)
     return seconds
 
@@ -170,7 +175,7 @@ def time_ways(ways: dict[str, Loss], n_tasks: int, rounds: int) -> dict[str, lis
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tasks", type=int, nargs="+", default=[4, 25, 100])
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -49,6 +49,22 @@ def test_canonical_form_is_a_fixed_point():
 
 
 @pytest.mark.slow
+def test_only_what_a_clock_says_is_kept(tmp_path):
+    path = tmp_path / "a.ipynb"
+    stored = notebook("import time\nprint(time.time_ns())", "print(time.time_ns())")
+    stored.cells[0].metadata.tags = ["measures-time"]
+    nbformat.write(stored, path)
+
+    def outputs():
+        run(path)
+        return [cell.outputs[0].text for cell in nbformat.read(path, as_version=4).cells]
+
+    first, second = outputs(), outputs()
+    assert first[0] == second[0]
+    assert first[1] != second[1]
+
+
+@pytest.mark.slow
 def test_a_failing_run_keeps_the_old_notebook(tmp_path):
     path = tmp_path / "a.ipynb"
     nbformat.write(notebook("raise ValueError('no')"), path)
