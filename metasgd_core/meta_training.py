@@ -36,8 +36,10 @@ class Record(NamedTuple):
         Meta-iterations done.
     loss : Tensor
         ``(*runs,)``: the meta-loss, averaged over the iterations since the last record.
-    theta, alpha : Params
-        Copies; training goes on without touching them. They fit ``adapt`` and ``evaluate``.
+    theta : Params
+        A copy; training goes on without touching it. It fits ``adapt`` and ``evaluate``.
+    alpha : Params
+        Likewise, as the rates themselves (not their logarithms).
     diverged : Tensor
         ``(*runs,)``, True for a run that met a loss or a gradient that is not finite. It was
         frozen there, and its loss is NaN since.

@@ -81,6 +81,8 @@ REPTILE = Method("Reptile", "reptile", inner_steps=5, first_order=True)
 META_SGD = Method("Meta-SGD", "query", alpha_shape="entry", learn_alpha=True)
 
 #: The rows by name, in the order in which the book meets them.
+#:
+#: :meta hide-value:
 METHODS = {
     method.name: method for method in (FINE_TUNING, JOINT, MAML, FOMAML, REPTILE, META_SGD)
 }

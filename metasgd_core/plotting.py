@@ -19,6 +19,8 @@ from torch import Tensor
 from metasgd_core.evaluation import Evaluation
 
 #: Okabe and Ito's palette, by the name of the colour.
+#:
+#: :meta hide-value:
 PALETTE = {
     "black": "#222222",
     "grey": "#767676",
@@ -31,6 +33,8 @@ PALETTE = {
 }
 
 #: What each method looks like everywhere in the book: colour, marker, line style.
+#:
+#: :meta hide-value:
 METHOD_STYLES: dict[str, dict[str, str]] = {
     "random": {"color": PALETTE["grey"], "marker": "x", "linestyle": ":"},
     "joint": {"color": PALETTE["sky"], "marker": "v", "linestyle": ":"},

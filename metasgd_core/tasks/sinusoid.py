@@ -22,8 +22,12 @@ class SineTasks(NamedTuple):
 
     Attributes
     ----------
-    amplitude, frequency, phase : Tensor
-        A, omega (radians per unit of x) and b (radians).
+    amplitude : Tensor
+        A.
+    frequency : Tensor
+        omega, in radians per unit of x.
+    phase : Tensor
+        b, in radians.
     """
 
     amplitude: Tensor
@@ -79,7 +83,11 @@ class Sinusoid:
 
     @classmethod
     def varying_frequency(cls, model: nn.Module | None = None) -> Sinusoid:
-        """Return the family of the Meta-SGD paper, omega uniform in [0.8, 1.2]."""
+        """Return the family of the Meta-SGD paper, omega uniform in [0.8, 1.2].
+
+        That the frequency varies is in the paper. For the range we have no source that we could
+        check.
+        """
         return cls(model=model or MLP(), frequency=(0.8, 1.2))
 
     def _draw(
