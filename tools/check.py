@@ -70,18 +70,20 @@ def nbval(*notebooks: str) -> tuple[Result, dict[str, float]]:
 
 
 def notebooks() -> list[Result]:
-    """Run nbval, and the time limit: what is slow beside another notebook runs again alone."""
+    """Run nbval, and the time limit: what is slow beside another notebook runs again alone.
+
+    Twice if need be, because a shared machine is now and then slow for a minute by itself.
+    """
     paths = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "book").glob("[0-9]*.ipynb"))
     result, seconds = nbval(*paths)
     results = [result]
     for path in paths:
         stem = Path(path).stem
-        took = seconds[stem]
-        if took > LIMIT:
-            again, alone = nbval(path)
-            took = min(took, alone[stem])
-            result.passed &= again.passed
-        seconds[stem] = took
+        for _ in range(2):
+            if seconds[stem] > LIMIT:
+                again, alone = nbval(path)
+                seconds[stem] = min(seconds[stem], alone[stem])
+                result.passed &= again.passed
     slow = [f"{stem} {took:.0f} s" for stem, took in seconds.items() if took > LIMIT]
     times = ", ".join(f"{stem[:2]} {took:.0f} s" for stem, took in sorted(seconds.items()))
     note = f"too slow: {', '.join(slow)}" if slow else times
