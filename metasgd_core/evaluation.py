@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 from metasgd_core.adaptation import adapt, check_alpha, per_task, share_alpha
 from metasgd_core.models import run_axes
 from metasgd_core.types import Params, TaskFamily, check_count
+
+#: Supervised tasks are evaluated so many at a time, which keeps them in the processor's cache.
+TASKS_AT_ONCE = 100
 
 
 class Evaluation(NamedTuple):
@@ -109,29 +113,52 @@ def evaluate(
     check_count("shots", shots)
     check_count("query_shots", query_shots)
     runs = run_axes(family.model, theta)
-    batch = (*runs, n_tasks)
     check_alpha(theta, alpha)
-    alpha = share_alpha(theta, alpha, batch)
-    phi = per_task({name: p.detach() for name, p in theta.items()}, batch)
+    theta = {name: p.detach() for name, p in theta.items()}
     tasks = family.sample_tasks(n_tasks, generator=generator)
+    if family.on_policy:
+        everyone = _over_runs(tasks, slice(None), runs)
 
-    def over_runs(parts: Any) -> Any:
-        return type(parts)(*(leaf.expand(*runs, *leaf.shape) for leaf in parts))
+        def collect(phi: Params) -> tuple[Any, Any]:
+            return (
+                family.sample_data(everyone, phi, shots, generator=generator),
+                family.sample_data(everyone, phi, query_shots, generator=generator),
+            )
 
-    def draw(phi: Params, n: int) -> Any:
-        if family.on_policy:
-            return family.sample_data(over_runs(tasks), phi, n, generator=generator)
-        return over_runs(family.sample_data(tasks, phi, n, generator=generator))
+        return Evaluation(_walk(family, theta, alpha, collect, (*runs, n_tasks), steps))
+    support = family.sample_data(tasks, theta, shots, generator=generator)
+    query = family.sample_data(tasks, theta, query_shots, generator=generator)
+    scores = []
+    for start in range(0, n_tasks, TASKS_AT_ONCE):
+        some = slice(start, min(start + TASKS_AT_ONCE, n_tasks))
+        data = _over_runs(support, some, runs), _over_runs(query, some, runs)
+        batch = (*runs, some.stop - some.start)
+        scores.append(_walk(family, theta, alpha, data, batch, steps))
+    return Evaluation(torch.cat(scores, dim=-1))
 
-    support = query = None
+
+def _over_runs(parts: Any, some: slice, runs: tuple[int, ...]) -> Any:
+    """Give every run the same tasks, or the same data of them."""
+    return type(parts)(*(leaf[some].expand(*runs, *leaf[some].shape) for leaf in parts))
+
+
+def _walk(
+    family: TaskFamily,
+    theta: Params,
+    alpha: Params | float,
+    data: tuple[Any, Any] | Callable[[Params], tuple[Any, Any]],
+    batch: tuple[int, ...],
+    steps: int,
+) -> Tensor:
+    """Adapt step by step; return the score before each step and after the last."""
+    rates, phi = share_alpha(theta, alpha, batch), per_task(theta, batch)
     scores = []
     for step in range(steps + 1):
-        if step:
-            with torch.enable_grad():
-                phi = adapt(family.loss, phi, alpha, support, first_order=True)
-            phi = {name: p.detach() for name, p in phi.items()}
-        if support is None or family.on_policy:
-            support, query = draw(phi, shots), draw(phi, query_shots)
+        support, query = data(phi) if callable(data) else data
         with torch.no_grad():
             scores.append(family.score(phi, query))
-    return Evaluation(torch.stack(scores, dim=-2))
+        if step < steps:
+            with torch.enable_grad():
+                phi = adapt(family.loss, phi, rates, support, first_order=True)
+            phi = {name: p.detach() for name, p in phi.items()}
+    return torch.stack(scores, dim=-2)

@@ -205,7 +205,7 @@ def _step(
     rows = (*loss.shape, -1)
     norm = torch.cat([g.reshape(rows) for g in grads], dim=-1).norm(dim=-1)
     alive = ~diverged & (norm + loss).isfinite()
-    if clip is not None:
+    if clip is not None and bool((norm > clip).any()):
         scale = (clip / norm).clamp(max=1)
         grads = tuple(g * _fit(scale, g) for g in grads)
     for leaf, grad in zip(leaves, grads, strict=True):
