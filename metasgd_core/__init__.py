@@ -4,15 +4,8 @@
 >>> minimise E_T[ L_query(theta') ] over theta and alpha     # meta_train: the outer loop
 """
 
-from metasgd_core.adaptation import (
-    LogUniform,
-    Uniform,
-    adapt,
-    check_alpha,
-    init_alpha,
-    per_task,
-    share_alpha,
-)
+from metasgd_core.adaptation import adapt, per_task
+from metasgd_core.alpha import LogUniform, Uniform, check_alpha, init_alpha, share_alpha
 from metasgd_core.evaluation import Evaluation, evaluate
 from metasgd_core.meta_training import Record, meta_train, progress
 from metasgd_core.methods import (

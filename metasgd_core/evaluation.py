@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from metasgd_core.adaptation import adapt, check_alpha, per_task, share_alpha
+from metasgd_core.adaptation import adapt, per_task
+from metasgd_core.alpha import check_alpha, share_alpha
 from metasgd_core.models import run_axes
 from metasgd_core.types import Params, TaskFamily, check_count
 

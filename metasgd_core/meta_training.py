@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from metasgd_core.adaptation import check_alpha
+from metasgd_core.alpha import check_alpha
 from metasgd_core.checkpoint import load_checkpoint, save_checkpoint
 from metasgd_core.methods import Method
 from metasgd_core.models import run_axes

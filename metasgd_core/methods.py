@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from metasgd_core.adaptation import AlphaShape
+from metasgd_core.alpha import AlphaShape
 from metasgd_core.types import check_count
 
 

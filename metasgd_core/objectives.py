@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metasgd_core.adaptation import adapt, per_task, share_alpha
+from metasgd_core.adaptation import adapt, per_task
+from metasgd_core.alpha import share_alpha
 from metasgd_core.methods import Method
 from metasgd_core.types import Params, TaskFamily, check_count
 

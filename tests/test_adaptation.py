@@ -8,7 +8,7 @@ from torch.func import functional_call, grad, vmap
 from torch.testing import assert_close
 
 from metasgd_core import Data, LogUniform, Uniform, adapt, init_alpha, init_theta, per_task
-from metasgd_core.adaptation import align_alpha, check_alpha
+from metasgd_core.alpha import align_alpha, check_alpha
 
 F64 = torch.float64
 

@@ -7,17 +7,19 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "metasgd_core"
 
-# types <- models, tasks, adaptation, methods <- objectives, meta_training, evaluation <- plotting
+# types <- models, tasks, alpha <- adaptation, methods <- objectives, meta_training, evaluation
+# <- plotting
 MAY_IMPORT = {
     "types": set(),
     "checkpoint": set(),
     "models": {"types"},
-    "adaptation": {"types"},
-    "methods": {"types", "adaptation"},
+    "alpha": {"types"},
+    "adaptation": {"types", "alpha"},
+    "methods": {"types", "alpha"},
     "tasks": {"types", "models", "tasks"},
-    "objectives": {"types", "models", "adaptation", "methods"},
-    "meta_training": {"types", "models", "adaptation", "methods", "checkpoint", "objectives"},
-    "evaluation": {"types", "models", "adaptation"},
+    "objectives": {"types", "models", "alpha", "adaptation", "methods"},
+    "meta_training": {"types", "models", "alpha", "methods", "checkpoint", "objectives"},
+    "evaluation": {"types", "models", "alpha", "adaptation"},
     "plotting": {"types", "methods", "meta_training", "evaluation"},
 }
 # The packages that one module alone may know.
