@@ -18,15 +18,25 @@ from metasgd_core.methods import (
     REPTILE,
     Method,
 )
-from metasgd_core.models import MLP, init_theta, predict
+from metasgd_core.models import MLP, GaussianMLP, init_theta, predict
 from metasgd_core.objectives import meta_loss
-from metasgd_core.tasks import SineTasks, Sinusoid
-from metasgd_core.types import Data, Params, TaskFamily
+from metasgd_core.policy_gradient import PolicyGradient
+from metasgd_core.tasks import (
+    CartPole,
+    CartPoleTasks,
+    Navigation,
+    NavigationTasks,
+    SineTasks,
+    Sinusoid,
+)
+from metasgd_core.types import Data, Params, TaskFamily, Trajectories
 
 __all__ = [
-    "FINE_TUNING", "FOMAML", "JOINT", "MAML", "META_SGD", "METHODS", "MLP", "REPTILE", "Data",
-    "Evaluation", "LogUniform", "Method", "Params", "Record", "SineTasks", "Sinusoid",
-    "TaskFamily", "Uniform", "adapt", "check_alpha", "evaluate", "init_alpha", "init_theta",
-    "meta_loss", "meta_train", "per_task", "predict", "progress", "share_alpha",
+    "FINE_TUNING", "FOMAML", "JOINT", "MAML", "META_SGD", "METHODS", "MLP", "REPTILE",
+    "CartPole", "CartPoleTasks", "Data", "Evaluation", "GaussianMLP", "LogUniform", "Method",
+    "Navigation", "NavigationTasks", "Params", "PolicyGradient", "Record", "SineTasks",
+    "Sinusoid", "TaskFamily", "Trajectories", "Uniform", "adapt", "check_alpha", "evaluate",
+    "init_alpha", "init_theta", "meta_loss", "meta_train", "per_task", "predict", "progress",
+    "share_alpha",
 ]
 __version__ = "0.1.0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -76,6 +76,8 @@ def evaluate(
     n_tasks: int,
     generator: torch.Generator,
     query_shots: int = 100,
+    schedule: Sequence[float] | None = None,
+    scorer: TaskFamily | None = None,
 ) -> Evaluation:
     """Adapt to tasks never trained on, and score every step of the way.
 
@@ -98,6 +100,11 @@ def evaluate(
         Held-out tasks.
     generator : torch.Generator
         Source of the tasks and data; use a seed kept for testing.
+    schedule : sequence of float, optional
+        A factor on alpha for each of the `steps`. By default all are 1.
+    scorer : TaskFamily, optional
+        Draws the query points and scores them in place of `family`, which goes on adapting: a
+        greedy policy is scored, but one that draws its actions collects the support.
 
     Returns
     -------
@@ -107,7 +114,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If a count is not positive (`steps`: negative), or alpha does not fit or is not finite.
+        If a count is not positive (`steps`: negative), alpha does not fit or is not finite, or the
+        schedule is not as long as the steps.
     """
     check_count("n_tasks", n_tasks)
     check_count("steps", steps, least=0)
@@ -115,6 +123,12 @@ def evaluate(
     check_count("query_shots", query_shots)
     runs = run_axes(family.model, theta)
     check_alpha(theta, alpha)
+    if schedule is not None and len(schedule) != steps:
+        raise ValueError(
+            f"schedule needs one factor for each of the {steps} steps, got {len(schedule)}"
+        )
+    factors = [1.0] * steps if schedule is None else list(schedule)
+    scorer = scorer or family
     theta = {name: p.detach() for name, p in theta.items()}
     tasks = family.sample_tasks(n_tasks, generator=generator)
     if family.on_policy:
@@ -123,18 +137,19 @@ def evaluate(
         def collect(phi: Params) -> tuple[Any, Any]:
             return (
                 family.sample_data(everyone, phi, shots, generator=generator),
-                family.sample_data(everyone, phi, query_shots, generator=generator),
+                scorer.sample_data(everyone, phi, query_shots, generator=generator),
             )
 
-        return Evaluation(_walk(family, theta, alpha, collect, (*runs, n_tasks), steps))
+        batch = (*runs, n_tasks)
+        return Evaluation(_walk(family, scorer, theta, alpha, collect, batch, factors))
     support = family.sample_data(tasks, theta, shots, generator=generator)
-    query = family.sample_data(tasks, theta, query_shots, generator=generator)
+    query = scorer.sample_data(tasks, theta, query_shots, generator=generator)
     scores = []
     for start in range(0, n_tasks, TASKS_AT_ONCE):
         some = slice(start, min(start + TASKS_AT_ONCE, n_tasks))
         data = _over_runs(support, some, runs), _over_runs(query, some, runs)
         batch = (*runs, some.stop - some.start)
-        scores.append(_walk(family, theta, alpha, data, batch, steps))
+        scores.append(_walk(family, scorer, theta, alpha, data, batch, factors))
     return Evaluation(torch.cat(scores, dim=-1))
 
 
@@ -145,21 +160,23 @@ def _over_runs(parts: Any, some: slice, runs: tuple[int, ...]) -> Any:
 
 def _walk(
     family: TaskFamily,
+    scorer: TaskFamily,
     theta: Params,
     alpha: Params | float,
     data: tuple[Any, Any] | Callable[[Params], tuple[Any, Any]],
     batch: tuple[int, ...],
-    steps: int,
+    factors: list[float],
 ) -> Tensor:
     """Adapt step by step; return the score before each step and after the last."""
     rates, phi = share_alpha(theta, alpha, batch), per_task(theta, batch)
     scores = []
-    for step in range(steps + 1):
+    for step in range(len(factors) + 1):
         support, query = data(phi) if callable(data) else data
         with torch.no_grad():
-            scores.append(family.score(phi, query))
-        if step < steps:
+            scores.append(scorer.score(phi, query))
+        if step < len(factors):
+            scaled = {name: factors[step] * a for name, a in rates.items()}
             with torch.enable_grad():
-                phi = adapt(family.loss, phi, rates, support, first_order=True)
+                phi = adapt(family.loss, phi, scaled, support, first_order=True)
             phi = {name: p.detach() for name, p in phi.items()}
     return torch.stack(scores, dim=-2)

@@ -40,6 +40,10 @@ class Method:
         How a learned alpha is held: as it is; as its logarithm, which keeps it positive and makes
         an outer step change it by a factor; or as it is, set back to zero wherever an outer step
         made it negative.
+    credit_sampling : bool
+        Whether theta also gets credit for the episodes that it chooses to adapt on (the E-MAML
+        term). Only with the objective ``"query"``, and only where the data depend on the
+        parameters. See :class:`~metasgd_core.policy_gradient.PolicyGradient`.
 
     Raises
     ------
@@ -54,6 +58,7 @@ class Method:
     alpha_shape: AlphaShape = "scalar"
     learn_alpha: bool = False
     alpha_form: Literal["raw", "log", "nonnegative"] = "raw"
+    credit_sampling: bool = False
 
     def __post_init__(self) -> None:
         allowed = {
@@ -70,6 +75,11 @@ class Method:
             raise ValueError(
                 f"{self.name} cannot learn alpha: the objective {self.objective!r} does not "
                 "depend on it; only 'query' does"
+            )
+        if self.credit_sampling and self.objective != "query":
+            raise ValueError(
+                f"{self.name} cannot credit its sampling: the objective {self.objective!r} does "
+                "not score the adapted parameters; only 'query' does"
             )
 
 

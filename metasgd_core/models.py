@@ -84,6 +84,34 @@ class MLP(nn.Module):
         return h if x.ndim == 3 else h.unflatten(0, x.shape[:-2])
 
 
+class GaussianMLP(MLP):
+    """A policy with continuous actions: a network for their mean, one number each for their spread.
+
+    The network is as in :class:`MLP`; ``log_std`` is the logarithm of the standard deviation of
+    each action, the same in all states, and a parameter like any other: it is adapted too.
+
+    Parameters
+    ----------
+    sizes, activation
+        As in :class:`MLP`. ``(2, 100, 100, 2)`` and ReLU for the navigation of both papers.
+    log_std : float
+        Where all the logarithms start.
+
+    References
+    ----------
+    Duan et al. 2016 (arXiv:1604.06778); Finn et al. 2017 (arXiv:1703.03400), section 5.3.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int] = (2, 100, 100, 2),
+        activation: Literal["relu", "tanh"] = "relu",
+        log_std: float = 0.0,
+    ) -> None:
+        super().__init__(sizes, activation)
+        self.log_std = nn.Parameter(torch.full((sizes[-1],), log_std))
+
+
 def init_theta(
     model: nn.Module,
     *,
@@ -101,7 +129,8 @@ def init_theta(
     Parameters
     ----------
     model : nn.Module
-        Made of linear or convolutional layers, with or without biases.
+        Made of linear or convolutional layers, with or without biases. The ``log_std`` of a
+        :class:`GaussianMLP` starts at the module's own value.
     generator : torch.Generator
         Source of the draws; the tensors are made on its device.
     runs : tuple of int
@@ -127,6 +156,10 @@ def init_theta(
     for name, parameter in model.named_parameters():
         parent, _, leaf = name.rpartition(".")
         layer = model.get_submodule(parent)
+        if isinstance(layer, GaussianMLP):
+            value = parameter.detach().to(generator.device, dtype or parameter.dtype)
+            theta[name] = value.expand(*runs, *parameter.shape).clone()
+            continue
         if not isinstance(layer, layers):
             raise ValueError(
                 f"init_theta knows linear and convolutional layers, but {name!r} belongs to a "

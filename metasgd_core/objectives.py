@@ -14,6 +14,7 @@ from torch import Tensor
 from metasgd_core.adaptation import adapt, per_task
 from metasgd_core.alpha import share_alpha
 from metasgd_core.methods import Method
+from metasgd_core.policy_gradient import PolicyFamily
 from metasgd_core.types import Params, TaskFamily, check_count
 
 
@@ -77,10 +78,13 @@ def meta_loss(
     def points(phi: Params, start: int, n: int) -> Any:
         return draw(phi, n) if everything is None else _take(everything, len(batch), start, n)
 
+    collected: list[tuple[Params, Any]] = []
+
     def support(phi: Params, step: int) -> Any:
         # Reptile has no query set: it walks through all the points, `shots` at a time.
         start = step * shots if method.objective == "reptile" else 0
-        return points(phi, start, shots)
+        collected.append((phi, points(phi, start, shots)))
+        return collected[-1][1]
 
     if method.objective == "joint":
         return family.loss(theta, points(theta, 0, shots + query_shots)).mean(dim=-1)
@@ -97,7 +101,32 @@ def meta_loss(
         return 0.5 * sum(
             gap.square().flatten(start_dim=len(batch) - 1).sum(-1) for gap in gaps
         ) / batch[-1]
-    return family.loss(phi, points(phi, shots, query_shots)).mean(dim=-1)
+    query = points(phi, shots, query_shots)
+    losses = family.loss(phi, query)
+    if method.credit_sampling:
+        losses = losses + _sampling_credit(family, collected, family.score(phi, query).detach())
+    return losses.mean(dim=-1)
+
+
+def _sampling_credit(
+    family: TaskFamily, collected: list[tuple[Params, Any]], score: Tensor
+) -> Tensor:
+    r"""Return the E-MAML term, ``(*batch,)``: minus the score times how likely the support was.
+
+    .. math:: -\big(J(\phi) - b\big) \sum_k \log p(\tau_k \mid \phi_k)
+
+    with the mean score of the run's other tasks as baseline b. Stadie et al. 2018
+    (arXiv:1803.01118).
+    """
+    if not isinstance(family, PolicyFamily):
+        raise ValueError(
+            f"{type(family).__name__} cannot credit sampling: its data do not depend on the "
+            "parameters; use credit_sampling=False"
+        )
+    tasks = score.shape[-1]
+    others = (score.sum(-1, keepdim=True) - score) / max(tasks - 1, 1)
+    likely = [family.log_likelihood(phi, data) for phi, data in collected]
+    return -(score - others) * torch.stack(likely).sum(0)
 
 
 def _take(data: Any, axis: int, start: int, n: int) -> Any:

@@ -32,6 +32,28 @@ class Data(NamedTuple):
     y: Tensor
 
 
+class Trajectories(NamedTuple):
+    """Episodes that a policy has played in the tasks of a batch.
+
+    Attributes
+    ----------
+    observation : Tensor
+        ``(*batch, episodes, steps, observations)``: what the policy saw before each step.
+    action : Tensor
+        ``(*batch, episodes, steps, ...)``: what it did.
+    reward : Tensor
+        ``(*batch, episodes, steps)``: what the step brought; 0 after the end of an episode.
+    mask : Tensor
+        ``(*batch, episodes, steps)``, True for the steps that were taken. Episodes end at
+        different times; the longest decides how many steps there are.
+    """
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    mask: Tensor
+
+
 class TaskFamily(Protocol):
     """A distribution over tasks, with what meta-learning needs to know of each.
 

@@ -7,23 +7,30 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "metasgd_core"
 
-# types <- models, tasks, alpha <- adaptation, methods <- objectives, meta_training, evaluation
-# <- plotting
+# types <- models, policy_gradient, tasks, alpha <- adaptation, methods
+# <- objectives, meta_training, evaluation <- plotting; environments stand alone
 MAY_IMPORT = {
     "types": set(),
     "checkpoint": set(),
+    "environments": set(),
     "models": {"types"},
     "alpha": {"types"},
     "adaptation": {"types", "alpha"},
     "methods": {"types", "alpha"},
-    "tasks": {"types", "models", "tasks"},
-    "objectives": {"types", "models", "alpha", "adaptation", "methods"},
+    "policy_gradient": {"types"},
+    "tasks": {"types", "models", "policy_gradient", "tasks"},
+    "objectives": {"types", "models", "alpha", "adaptation", "methods", "policy_gradient"},
     "meta_training": {"types", "models", "alpha", "methods", "checkpoint", "objectives"},
     "evaluation": {"types", "models", "alpha", "adaptation"},
     "plotting": {"types", "methods", "meta_training", "evaluation"},
 }
 # The packages that one module alone may know.
-ONLY_IN = {"matplotlib": {"plotting"}, "safetensors": {"checkpoint"}, "tqdm": {"meta_training"}}
+ONLY_IN = {
+    "gymnasium": {"environments"},
+    "matplotlib": {"plotting"},
+    "safetensors": {"checkpoint"},
+    "tqdm": {"meta_training"},
+}
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -1,5 +1,9 @@
 """Families of tasks, one file a family."""
 
+from metasgd_core.tasks.cartpole import CartPole, CartPoleTasks
+from metasgd_core.tasks.navigation import Navigation, NavigationTasks
 from metasgd_core.tasks.sinusoid import SineTasks, Sinusoid
 
-__all__ = ["SineTasks", "Sinusoid"]
+__all__ = [
+    "CartPole", "CartPoleTasks", "Navigation", "NavigationTasks", "SineTasks", "Sinusoid",
+]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from metasgd_core.models import MLP, predict
+from metasgd_core.tasks.ranges import check_range, draw
 from metasgd_core.types import Data, Params, check_count, check_like
 
 
@@ -74,12 +75,7 @@ class Sinusoid:
 
     def __post_init__(self) -> None:
         for name in ("amplitude", "frequency", "phase", "x"):
-            low, high = getattr(self, name)
-            if not -float("inf") < low <= high < float("inf"):
-                raise ValueError(
-                    f"{name} must be a pair (lowest, highest) of finite numbers, "
-                    f"got {(low, high)}"
-                )
+            check_range(name, getattr(self, name))
 
     @classmethod
     def varying_frequency(cls, model: nn.Module | None = None) -> Sinusoid:
@@ -89,13 +85,6 @@ class Sinusoid:
         check.
         """
         return cls(model=model or MLP(), frequency=(0.8, 1.2))
-
-    def _draw(
-        self, name: str, size: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype
-    ) -> Tensor:
-        low, high = getattr(self, name)
-        u = torch.rand(size, generator=generator, device=generator.device, dtype=dtype)
-        return low + (high - low) * u
 
     def sample_tasks(self, *batch: int, generator: torch.Generator) -> SineTasks:
         """Draw curves, independent along every axis of `batch`.
@@ -109,7 +98,7 @@ class Sinusoid:
             check_count("the number of tasks", size)
         dtype = next(self.model.parameters()).dtype
         return SineTasks(
-            *(self._draw(name, batch, generator, dtype) for name in SineTasks._fields)
+            *(draw(getattr(self, name), batch, generator, dtype) for name in SineTasks._fields)
         )
 
     def sample_data(
@@ -129,7 +118,7 @@ class Sinusoid:
         """
         check_count("shots", shots)
         amplitude = tasks.amplitude
-        x = self._draw("x", (*amplitude.shape, shots, 1), generator, amplitude.dtype)
+        x = draw(self.x, (*amplitude.shape, shots, 1), generator, amplitude.dtype)
         return Data(x, tasks(x))
 
     def loss(self, phi: Params, data: Data) -> Tensor:
