@@ -1,7 +1,7 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks figures bench zip clean
+.PHONY: help book serve lab test test-fast notebooks figures results bench zip clean
 
 export PYTHON TORCH_INDEX
 BIN := .venv/bin
@@ -17,6 +17,7 @@ help:
 	@echo "make test-fast   the checks for working, under a minute"
 	@echo "make notebooks   run the chapters and write them canonically (ONLY=04-maml for one)"
 	@echo "make figures     draw the figure of the landing page again"
+	@echo "make results     train again what chapters 10 and 11 read, about an hour (can be killed and resumed)"
 	@echo "make bench       time the meta-step against a plain loop and other libraries"
 	@echo "make zip         pack the built book for someone without Python"
 	@echo "make clean       remove what was built; .venv stays"
@@ -55,8 +56,13 @@ notebooks: .venv/.installed
 figures: .venv/.installed
 	@$(BIN)/python tools/figures.py
 
+results: .venv/.installed
+	@$(BIN)/python tools/cartpole.py
+	@$(BIN)/python tools/navigation.py
+
 bench: .venv/.installed
 	@$(BIN)/python tools/bench.py
+	@$(BIN)/python tools/bench_cartpole.py
 
 zip: _build/.book
 	@rm -f _build/meta-sgd-book.zip

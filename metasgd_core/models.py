@@ -118,6 +118,7 @@ def init_theta(
     generator: torch.Generator,
     runs: tuple[int, ...] = (),
     std: float | None = None,
+    output_scale: float = 1.0,
     dtype: torch.dtype | None = None,
 ) -> Params:
     """Draw first parameters for a model, one independent set a run.
@@ -138,6 +139,8 @@ def init_theta(
     std : float, optional
         0.01 with the networks of the papers (differs from Li et al. 2017 in nothing we know of:
         the text does not give it, published code does).
+    output_scale : float
+        A factor on the last layer. With a small one a policy begins undecided between its actions.
     dtype : torch.dtype, optional
         By default each parameter keeps the module's own.
 
@@ -176,6 +179,10 @@ def init_theta(
         else:
             nn.init.trunc_normal_(values, std=std, a=-2 * std, b=2 * std, generator=generator)
         theta[name] = values
+    if output_scale != 1.0:
+        last, _, _ = name.rpartition(".")
+        for leaf in model.get_submodule(last)._parameters:
+            theta[f"{last}.{leaf}"] *= output_scale
     return theta
 
 

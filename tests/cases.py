@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import shapes
 import torch
 from torch import Tensor
 
-from metasgd_core import MLP, Data, Params, Sinusoid, init_alpha, init_theta
+from metasgd_core import (
+    MLP,
+    CartPole,
+    Data,
+    GaussianMLP,
+    Navigation,
+    Params,
+    Sinusoid,
+    Trajectories,
+    init_alpha,
+    init_theta,
+)
 
 shapes.switch_on()
 
@@ -27,6 +38,32 @@ def gen(seed: int = 0) -> torch.Generator:
 def sines(*sizes: int, activation: str = "relu", dtype: torch.dtype = torch.float64) -> Sinusoid:
     """Return the fixed-frequency family with a small network, in float64 unless told otherwise."""
     return Sinusoid(MLP(sizes or (1, 4, 4, 1), activation).to(dtype))
+
+
+def carts(dtype: torch.dtype = torch.float64, **changes: Any) -> CartPole:
+    """Return CartPoles of all kinds with a small policy and short episodes, in float64."""
+    settings: dict[str, Any] = {
+        "length": (0.25, 1.5), "masspole": (0.05, 0.5), "force": (5.0, 15.0), "swapped": True,
+        "horizon": 8,
+    }
+    return CartPole(MLP((4, 5, 2), "tanh").to(dtype), **(settings | changes))
+
+
+def walks(dtype: torch.dtype = torch.float64, **changes: Any) -> Navigation:
+    """Return the plane with a small policy and short episodes, in float64."""
+    return Navigation(GaussianMLP((2, 5, 2), "tanh", -1.0).to(dtype), **({"horizon": 8} | changes))
+
+
+def recorded(family: Any) -> tuple[Any, list[Trajectories]]:
+    """Return the family, and a list to which it adds all that it plays."""
+    played = []
+
+    class Recorded(type(family)):
+        def sample_data(self, *args: Any, **kwargs: Any) -> Trajectories:
+            played.append(super().sample_data(*args, **kwargs))
+            return played[-1]
+
+    return Recorded(**{f.name: getattr(family, f.name) for f in fields(family)}), played
 
 
 def start(

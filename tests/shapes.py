@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from beartype import beartype
-from jaxtyping import Float, jaxtyped
+from jaxtyping import Bool, Float, jaxtyped
 from torch import Tensor
 
-from metasgd_core import Sinusoid, evaluation, meta_training, objectives
+from metasgd_core import CartPole, Navigation, Sinusoid, evaluation, meta_training, objectives
+from metasgd_core.policy_gradient import PolicyFamily, PolicyGradient
 
 typed = jaxtyped(typechecker=beartype)
 
@@ -43,6 +44,53 @@ def loss_contract(
     x: Float[Tensor, "*batch shots inputs"],
     y: Float[Tensor, "*batch shots outputs"],
     losses: Float[Tensor, "*batch"],
+) -> None: ...
+
+
+@typed
+def carts_contract(
+    length: Float[Tensor, "*batch"],
+    masspole: Float[Tensor, "*batch"],
+    masscart: Float[Tensor, "*batch"],
+    force: Float[Tensor, "*batch"],
+    gravity: Float[Tensor, "*batch"],
+    side: Float[Tensor, "*batch"],
+) -> None: ...
+
+
+@typed
+def goals_contract(x: Float[Tensor, "*batch"], y: Float[Tensor, "*batch"]) -> None: ...
+
+
+@typed
+def cartpole_data_contract(
+    length: Float[Tensor, "*batch"],
+    observation: Float[Tensor, "*batch episodes steps 4"],
+    action: Float[Tensor, "*batch episodes steps"],
+    reward: Float[Tensor, "*batch episodes steps"],
+    mask: Bool[Tensor, "*batch episodes steps"],
+) -> None: ...
+
+
+@typed
+def navigation_data_contract(
+    x: Float[Tensor, "*batch"],
+    observation: Float[Tensor, "*batch episodes steps 2"],
+    action: Float[Tensor, "*batch episodes steps 2"],
+    reward: Float[Tensor, "*batch episodes steps"],
+    mask: Bool[Tensor, "*batch episodes steps"],
+) -> None: ...
+
+
+@typed
+def of_each_step_contract(
+    mask: Bool[Tensor, "*batch episodes steps"], value: Float[Tensor, "*batch episodes steps"]
+) -> None: ...
+
+
+@typed
+def of_each_task_contract(
+    mask: Bool[Tensor, "*batch episodes steps"], value: Float[Tensor, "*batch"]
 ) -> None: ...
 
 
@@ -83,6 +131,20 @@ def switch_on() -> None:
     hold(Sinusoid, "sample_data", lambda data, _, tasks, *__: data_contract(tasks[0], *data))
     hold(Sinusoid, "loss", lambda losses, _, phi, data: loss_contract(*data, losses))
     hold(Sinusoid, "score", lambda losses, _, phi, data: loss_contract(*data, losses))
+    hold(CartPole, "sample_tasks", lambda tasks, *_: carts_contract(*tasks))
+    hold(Navigation, "sample_tasks", lambda tasks, *_: goals_contract(*tasks))
+    hold(CartPole, "sample_data",
+         lambda data, _, tasks, *__: cartpole_data_contract(tasks[0], *data))
+    hold(Navigation, "sample_data",
+         lambda data, _, tasks, *__: navigation_data_contract(tasks[0], *data))
+    hold(PolicyGradient, "advantages",
+         lambda values, _, data: of_each_step_contract(data.mask, values))
+    for family in (CartPole, Navigation):
+        hold(family, "log_prob",
+             lambda values, _, phi, data: of_each_step_contract(data.mask, values))
+    for name in ("loss", "score", "log_likelihood"):
+        hold(PolicyFamily, name,
+             lambda values, _, phi, data: of_each_task_contract(data.mask, values))
     hold(objectives, "adapt", _adapted)
     hold(evaluation, "adapt", _adapted)
     hold(meta_training, "meta_loss",

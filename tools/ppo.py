@@ -27,9 +27,11 @@ import os
 import platform
 import re
 import time
+from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -60,7 +62,7 @@ DEFAULT = {name: _OF_PPO[name].default for name in TUNED if name in _OF_PPO}
 DEFAULT = {"n_envs": 1, "n_timesteps": 30 * EVERY, **DEFAULT}
 
 
-def schedule(value):
+def schedule(value: float | str) -> float | Callable[[float], float]:
     """Read the zoo's ``lin_0.001``: a function of what is left of the training, from 1 to 0."""
     if not isinstance(value, str):
         return value
@@ -87,7 +89,8 @@ class Watch(BaseCallback):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.seed, self.seconds, self.returns = seed, 0.0, {}
+        self.seed, self.seconds = seed, 0.0
+        self.returns: dict[int, float] = {}  # after so many steps
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps % EVERY == 0:
@@ -107,7 +110,7 @@ class Watch(BaseCallback):
         self.seconds += time.process_time() - start
 
 
-def train(settings: dict, seed: int) -> tuple[dict[int, float], float]:
+def train(settings: dict[str, Any], seed: int) -> tuple[dict[int, float], float]:
     """Train once; return the mean return after each count of steps, and the seconds it took.
 
     They are the processor's, without evaluation: on one thread of an idle machine, the clock's too.

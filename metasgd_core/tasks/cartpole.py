@@ -217,9 +217,11 @@ class CartPole(PolicyFamily):
         check_count("shots", shots)
         for name, part in tasks._asdict().items():
             low = 0.0 if name in ("length", "masspole", "masscart") else -torch.inf
-            if not bool(((part > low) & part.isfinite()).all()):
+            possible = (part > low) & part.isfinite()
+            if not bool(possible.all()):
+                wrong = float(part[~possible][0])
                 raise ValueError(
-                    f"a CartPole cannot have {name} = {float(part.min())}: it must be finite"
+                    f"a CartPole cannot have {name} = {wrong}: it must be finite"
                     + (" and positive" if low == 0.0 else "")
                 )
         like = tasks.length

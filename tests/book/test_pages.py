@@ -21,10 +21,12 @@ def anchors(page):
     return {tag["id"] for tag in soup(page).find_all(id=True)}
 
 
-def test_every_chapter_has_a_page():
-    assert {f"{path.stem}.html" for path in CHAPTERS} <= {page.name for page in pages()}
-    assert [path.name[:2] for path in CHAPTERS] == [f"{n:02d}" for n in range(1, len(CHAPTERS) + 1)]
-    assert len(CHAPTERS) >= 6
+def test_every_chapter_has_a_page_under_its_number():
+    """Chapters are numbered by their files; where one is not written yet, no other takes its place."""
+    assert len(CHAPTERS) >= 9
+    for path in CHAPTERS:
+        own = soup(HTML / "book" / f"{path.stem}.html").find("li", class_="current active")
+        assert own.get_text().strip().startswith(f"{int(path.name[:2])}. "), path.name
 
 
 @each_page
