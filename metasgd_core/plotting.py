@@ -7,16 +7,22 @@ and a method keeps its colour, marker and line style on every page.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from torch import Tensor
 
 from metasgd_core.evaluation import Evaluation
+from metasgd_core.tasks.cartpole import LIMITS, STEP
 
 #: Okabe and Ito's palette, by the name of the colour.
 #:
@@ -195,3 +201,101 @@ def plot_training(ax: Axes, iterations: Sequence[int], losses: Mapping[str, Tens
             _mark_diverged(ax, np.asarray(iterations)[~good][:1], line.get_color())
     ax.set(xlabel="meta-iterations", ylabel="meta-loss", yscale="log")
     ax.legend()
+
+
+def draw_cartpole(ax: Axes, state: Tensor | Sequence[float], *, length: float = 0.5) -> None:
+    """Draw a cart with its pole, to scale: what was on the axes before goes.
+
+    Dashed lines mark where the track ends, dotted ones how far the pole may lean.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    state : Tensor or sequence of float
+        ``(4,)``: position (m), velocity (m/s), angle (rad, 0 is upright), angular velocity (rad/s).
+    length : float
+        Half the pole's length, in m, as the environments have it. The whole pole is drawn.
+
+    Raises
+    ------
+    ValueError
+        If the state is not four numbers.
+    """
+    given = _array(state)
+    if given.shape != (4,):
+        raise ValueError(f"a state is four numbers, got an array of shape {given.shape}")
+    position, _, angle, _ = given
+    edge, lean = LIMITS
+    width, height, pole = 0.5, 0.3, 2 * length
+    ax.clear()
+    ax.set(xlim=(-edge - 0.3, edge + 0.3), ylim=(-height, pole + 0.1), yticks=[], aspect="equal",
+           xlabel="position of the cart in m")
+    ax.grid(False)
+    ax.spines["left"].set_visible(False)
+    ax.axhline(-height / 2, color=PALETTE["grey"], linewidth=1, zorder=0)
+    for side in (-1, 1):
+        ax.axvline(side * edge, color=PALETTE["black"], linewidth=1.5, linestyle="--")
+        ax.plot([position, position + side * pole * np.sin(lean)], [0, pole * np.cos(lean)],
+                color=PALETTE["grey"], linewidth=1, linestyle=":")
+    ax.add_patch(
+        Rectangle((position - width / 2, -height), width, height, color=PALETTE["blue"], linewidth=0)
+    )
+    ax.plot([position, position + pole * np.sin(angle)], [0, pole * np.cos(angle)],
+            color=PALETTE["vermilion"], linewidth=5, solid_capstyle="round")
+
+
+def animate_cartpole(
+    episodes: Mapping[str, Tensor], *, length: float = 0.5, seconds: float = 5.0
+) -> bytes:
+    """Return an animated PNG of episodes side by side, in real time, for `IPython.display.Image`.
+
+    It is played once, not over and over, and stops after five seconds at the latest: what moves
+    longer than that beside a text must have a button to stop it (WCAG 2.2, 2.2.2). An episode that
+    ends before the others stands still at its last state, and says so.
+
+    Parameters
+    ----------
+    episodes : mapping of str to Tensor
+        Label to the states of an episode, ``(steps, 4)``; one panel each.
+    length : float
+        Half the pole's length, in m.
+    seconds : float
+        What comes after so much time is not shown. At most 5.
+
+    Returns
+    -------
+    bytes
+        The PNG file. A viewer that knows no animations shows its first picture.
+
+    Raises
+    ------
+    ValueError
+        If there is no episode, one is not ``(steps, 4)``, or the time is not in (0, 5].
+    """
+    if not 0 < seconds <= 5:
+        raise ValueError(f"seconds must be above 0 and at most 5, got {seconds!r}")
+    states = {label: _array(episode) for label, episode in episodes.items()}
+    if not states or any(s.ndim != 2 or s.shape[1] != 4 or not len(s) for s in states.values()):
+        shapes = {label: s.shape for label, s in states.items()}
+        raise ValueError(f"every episode must hold states, (steps, 4); got {shapes or 'none'}")
+    each = 4  # steps from one picture to the next
+    last = min(max(map(len, states.values())), round(seconds / STEP) - each) - 1
+    figure = Figure(figsize=(5.4, 1.9 * len(states)), dpi=80)
+    canvas = FigureCanvasAgg(figure)  # no window, whatever backend is in use
+    axes = figure.subplots(len(states), 1, squeeze=False)[:, 0]
+    pictures: list[Image.Image] = []
+    for t in [*range(0, last, each), last]:
+        for ax, (label, episode) in zip(axes, states.items(), strict=True):
+            draw_cartpole(ax, episode[min(t, len(episode) - 1)], length=length)
+            over = "" if t < len(episode) - 1 else ", the last"
+            ax.set_title(f"{label}: step {min(t, len(episode) - 1) + 1}{over}")
+        canvas.draw()
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        # All in the colours of the first: a picture then holds only what has changed.
+        first = pictures[0] if pictures else picture.quantize(32)
+        pictures.append(picture.quantize(palette=first, dither=Image.Dither.NONE))
+    file = BytesIO()
+    pictures[0].save(file, "PNG", save_all=True, append_images=pictures[1:], loop=1, optimize=True,
+                     duration=round(1000 * each * STEP))
+    return file.getvalue()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import EXACT, OneOfRuns, gen, sines, start
+from cases import EXACT, OneOfRuns, carts, gen, sines, start, walks
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
@@ -18,6 +18,7 @@ from metasgd_core import JOINT, MAML, META_SGD, REPTILE, init_alpha, init_theta,
 
 SCALAR = replace(META_SGD, name="learned scalar", alpha_shape="scalar")
 LOG = replace(META_SGD, name="in the log", alpha_form="log")
+CREDIT = replace(MAML, name="E-MAML", credit_sampling=True)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed by signal")
@@ -58,6 +59,7 @@ def momentum(groups, lr):
     [
         (JOINT, {}), (MAML, {}), (META_SGD, {"final_lr": 0.1, "alpha_lr": 0.1, "clip": 0.5}),
         (SCALAR, {}), (LOG, {}), (REPTILE, {"lr": 0.5}), (META_SGD, {"optimizer": momentum}),
+        (LOG, {"family": carts(secret_side=True)}), (CREDIT, {"family": walks(start="uniform")}),
     ],
     ids=lambda value: getattr(value, "name", None) or "-".join(value),
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import EXACT, gen, sines, start
+from cases import EXACT, carts, gen, sines, start, walks
 from torch.testing import assert_close
 
 import metasgd_core
@@ -24,6 +24,7 @@ from metasgd_core import (
     META_SGD,
     REPTILE,
     LogUniform,
+    PolicyGradient,
     Uniform,
     adapt,
     evaluate,
@@ -33,13 +34,22 @@ from metasgd_core import (
     per_task,
 )
 
-METHODS = [JOINT, MAML, FOMAML, REPTILE, META_SGD, replace(META_SGD, alpha_form="log", name="log"),
+LOG = replace(META_SGD, alpha_form="log", name="log")
+CREDIT = replace(MAML, credit_sampling=True, name="E-MAML")
+METHODS = [JOINT, MAML, FOMAML, REPTILE, META_SGD, LOG,
            replace(META_SGD, alpha_shape="scalar", name="learned scalar")]
+#: Families of every kind, and one that scores them.
+PLAYED = {
+    "cartpole": (carts(secret_side=True), LOG, carts(secret_side=True, greedy=True)),
+    "cartpole, dice": (carts(objective=PolicyGradient("dice", normalize=False)), CREDIT, None),
+    "navigation": (walks(reward="squared"), CREDIT, None),
+    "navigation, uniform": (walks(start="uniform"), JOINT, None),
+}
 
 
-def a_whole_training(method, device="cpu", path=None, alpha=None, dtype=torch.float64):
+def a_whole_training(method, device="cpu", path=None, alpha=None, family=None, **scoring):
     """Draw, train with a clip and a checkpoint, evaluate: return all tensors that come out."""
-    family = sines(dtype=dtype)
+    family = family or sines()
     g = torch.Generator(device).manual_seed(1)
     theta = init_theta(family.model, generator=g, runs=(2,))
     if alpha is None:
@@ -48,7 +58,8 @@ def a_whole_training(method, device="cpu", path=None, alpha=None, dtype=torch.fl
                               query_shots=6, generator=g, clip=1.0, record_every=2,
                               checkpoint=path))
     last = records[-1]
-    ev = evaluate(family, last.theta, last.alpha, shots=5, steps=2, n_tasks=4, generator=g)
+    ev = evaluate(family, last.theta, last.alpha, shots=5, steps=2, n_tasks=4, generator=g,
+                  **scoring)
     return [last.loss, last.diverged, *last.theta.values(), *last.alpha.values(), ev.scores,
             ev.mean, ev.ci95]
 
@@ -58,6 +69,17 @@ def test_nothing_in_a_training_lands_on_the_default_device(method, tmp_path):
     expected = a_whole_training(method)
     with torch.device("meta"):
         got = a_whole_training(method, path=tmp_path / "a.safetensors")
+    assert {tensor.device.type for tensor in got} == {"cpu"}
+    assert_close(got, expected, **EXACT)
+
+
+@pytest.mark.parametrize("kind", PLAYED)
+def test_no_episode_is_played_or_learned_from_on_the_default_device(kind, tmp_path):
+    family, method, scorer = PLAYED[kind]
+    settings = {"family": family, "scorer": scorer, "schedule": (1.0, 0.5)}
+    expected = a_whole_training(method, **settings)
+    with torch.device("meta"):
+        got = a_whole_training(method, path=tmp_path / "a.safetensors", **settings)
     assert {tensor.device.type for tensor in got} == {"cpu"}
     assert_close(got, expected, **EXACT)
 
@@ -106,6 +128,18 @@ def test_a_training_on_a_gpu_stays_there_and_resumes_there(method, tmp_path):
     got = a_whole_training(method, "cuda", path)
     assert {tensor.device.type for tensor in got} == {"cuda"}
     again = a_whole_training(method, "cuda", path)
+    assert_close(again[2:-3], got[2:-3], **EXACT)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+@pytest.mark.parametrize("kind", PLAYED)
+def test_episodes_on_a_gpu_stay_there_and_a_training_resumes_there(kind, tmp_path):
+    family, method, scorer = PLAYED[kind]
+    settings = {"device": "cuda", "path": tmp_path / "a.safetensors", "family": family,
+                "scorer": scorer, "schedule": (1.0, 0.5)}
+    got = a_whole_training(method, **settings)
+    assert {tensor.device.type for tensor in got} == {"cuda"}
+    again = a_whole_training(method, **settings)
     assert_close(again[2:-3], got[2:-3], **EXACT)
 
 

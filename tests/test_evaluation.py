@@ -1,10 +1,11 @@
 """Evaluation: the numbers that the book prints, and the pairing that its comparisons rest on."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 import torch
-from cases import EXACT, STEP, gen, signed_alpha, sines, start
+from cases import EXACT, STEP, carts, gen, recorded, signed_alpha, sines, start, walks
 from torch.testing import assert_close
 
 from metasgd_core import Evaluation, adapt, evaluate, init_alpha, per_task
@@ -134,6 +135,56 @@ def test_on_policy_families_collect_again_at_every_step():
     theta = {"weight": torch.zeros(3, 1, 1).double()}
     ev = evaluate(Moving(), theta, 0.5, shots=2, steps=2, n_tasks=4, generator=gen())
     assert ev.mean.tolist() == [[1.0, 1.5, 2.0]] * 3
+
+
+@pytest.mark.parametrize("family", [sines(), walks()], ids=["supervised", "on-policy"])
+def test_a_schedule_is_a_factor_on_alpha_for_each_step(family):
+    """Factors 1, 1/2 and 1/4 are three single steps at those rates; all 1 is no schedule."""
+    theta, alpha = start(family)
+    scores = held_out(family, theta, alpha, schedule=[1, 0.5, 0.25]).scores
+    assert not torch.equal(scores[2], held_out(family, theta, alpha).scores[2])
+    assert_close(held_out(family, theta, alpha, schedule=(1.0, 1.0, 1.0)),
+                 held_out(family, theta, alpha), **EXACT)
+    g, phi = gen(2000), per_task(theta, (7,))
+    tasks = family.sample_tasks(7, generator=g)
+    support = query = None
+    for step, factor in enumerate([1, 0.5, 0.25, 0]):
+        if support is None or family.on_policy:
+            support = family.sample_data(tasks, phi, 5, generator=g)
+            query = family.sample_data(tasks, phi, 20, generator=g)
+        assert_close(scores[step], family.score(phi, query).detach(), **STEP)
+        rates = per_task({n: factor * a for n, a in alpha.items()}, (7,))
+        phi = {n: p.detach() for n, p in adapt(family.loss, phi, rates, support).items()}
+
+
+@pytest.mark.parametrize("schedule", [[], [1, 0.5], [1, 0.5, 0.25, 0.1]])
+def test_a_schedule_of_another_length_than_the_steps_is_refused(schedule):
+    family = sines()
+    with pytest.raises(ValueError, match="schedule needs one factor for each of the 3 steps, got "
+                                         f"{len(schedule)}$"):
+        held_out(family, *start(family), schedule=schedule)
+
+
+def test_a_scorer_plays_and_scores_the_query_while_the_family_adapts():
+    """Greedy episodes are reported, drawn ones are learned from: both under the same phi."""
+    family, collected = recorded(carts())
+    scorer, scored = recorded(replace(carts(), greedy=True, horizon=30))
+    theta, alpha = start(family)
+    scores = held_out(family, theta, alpha, scorer=scorer).scores
+    assert len(collected) == len(scored) == 4
+    assert all(data.mask.shape[:2] == (7, 5) for data in collected)
+    assert all(data.mask.shape[:2] == (7, 20) for data in scored)
+    phi = per_task(theta, (7,))
+    for step in range(4):
+        greedy = (family.logits(phi, scored[step].observation.flatten(1, 2)) > 0).double()
+        assert torch.equal(scored[step].action, greedy.unflatten(1, (20, -1)).detach())
+        assert_close(scores[step], scored[step].reward.sum(-1).mean(-1), **EXACT)
+        phi = adapt(family.loss, phi, per_task(alpha, (7,)), collected[step])
+    assert not torch.equal(collected[0].action[:, 0], scored[0].action[:, 0, :12])
+    # Also points of supervised tasks can be scored otherwise than they are learned from.
+    sine = sines()
+    other = replace(sine, model=sine.model)
+    assert_close(held_out(sine, *start(sine), scorer=other), held_out(sine, *start(sine)), **EXACT)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import EXACT, STEP, gen, gradients, of_task, signed_alpha, sines, start, wanted
+from cases import (
+    EXACT,
+    STEP,
+    carts,
+    gen,
+    gradients,
+    of_task,
+    recorded,
+    signed_alpha,
+    sines,
+    start,
+    walks,
+    wanted,
+)
 from torch.testing import assert_close
 
 from metasgd_core import (
@@ -212,6 +225,60 @@ def test_on_policy_data_are_collected_afresh_under_the_parameters_of_the_moment(
     assert loss == 0.5
 
 
+@pytest.mark.parametrize("family", [carts(), walks()], ids=["cartpole", "navigation"])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_credit_for_sampling_adds_the_e_maml_term_and_nothing_else(family, first_order):
+    r"""-(J(phi) - b) Σ_k log p(tau_k | phi_k), with the other tasks' mean score as b, J constant.
+
+    Its value by hand from the same episodes, and its gradient: theta chooses the first episodes,
+    phi (and so theta and alpha) the second ones.
+    """
+    theta, alpha = start(family)
+    theta, alpha = wanted(theta), wanted(alpha)
+    tasks = family.sample_tasks(3, generator=gen(2))
+    plain = replace(MAML, inner_steps=2, first_order=first_order)
+    without = value(family, theta, alpha, plain, tasks)
+    watched, played = recorded(family)
+    credit = value(watched, theta, alpha, replace(plain, credit_sampling=True), tasks) - without
+
+    *supports, query = played
+    phi, likely = per_task(theta, (3,)), 0.0
+    for support in supports:
+        mask = support.mask
+        likely = likely + (family.log_prob(phi, support) * mask).sum((-2, -1))
+        phi = adapt(family.loss, phi, per_task(alpha, (3,)), support, first_order=first_order)
+    a, b, c = query.reward.sum(-1).mean(-1)
+    gain = torch.stack([a - (b + c) / 2, b - (a + c) / 2, c - (a + b) / 2])
+    assert gain.abs().min() > 0.01
+    expected = -(gain * likely).mean()
+    assert_close(credit, expected, rtol=1e-10, atol=1e-10)
+    got, by_hand = gradients(credit, theta, alpha), gradients(expected, theta, alpha)
+    assert_close(got, by_hand, rtol=1e-9, atol=1e-9)
+    assert all(g.abs().max() > 0 for g in by_hand[0].values())
+
+
+def test_credit_for_sampling_is_refused_where_nothing_is_sampled_by_the_parameters(family):
+    theta, alpha = start(family)
+    tasks, _ = tasks_and_points(family)
+    with pytest.raises(ValueError, match="Sinusoid cannot credit sampling: its data do not depend "
+                                         "on the parameters; use credit_sampling=False"):
+        value(family, theta, alpha, replace(MAML, credit_sampling=True), tasks)
+
+
+def test_joint_training_and_reptile_collect_under_theta_and_phi():
+    """Also where the data depend on them: joint plays shots + query_shots episodes with theta."""
+    watched, played = recorded(carts())
+    theta, alpha = start(watched, "scalar")
+    tasks = watched.sample_tasks(3, generator=gen(2))
+    loss = value(watched, theta, alpha, JOINT, tasks)
+    (data,) = played
+    assert data.mask.shape[:2] == (3, SHOTS + QUERY)
+    assert_close(loss, watched.loss(per_task(theta, (3,)), data).mean(), **EXACT)
+    played.clear()
+    value(watched, theta, alpha, replace(REPTILE, inner_steps=2), tasks)
+    assert [data.mask.shape[1] for data in played] == [SHOTS, SHOTS]
+
+
 def test_the_row_that_learns_nothing_has_no_meta_loss_and_yields_theta_once(family):
     theta, alpha = start(family)
     tasks, _ = tasks_and_points(family)
@@ -233,6 +300,9 @@ def test_the_row_that_learns_nothing_has_no_meta_loss_and_yields_theta_once(fami
         ({"inner_steps": -1, "objective": "joint"}, "of at least 0, got -1"),
         ({"objective": "reptile", "learn_alpha": True}, "mine cannot learn alpha: the objective "
                                                         "'reptile' does not depend on it"),
+        ({"objective": "joint", "inner_steps": 0, "credit_sampling": True},
+         "mine cannot credit its sampling: the objective 'joint' does not score the adapted"),
+        ({"objective": "reptile", "credit_sampling": True}, "mine cannot credit its sampling"),
     ],
 )
 def test_a_row_that_contradicts_itself_is_refused(fields, sentence):

@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from metasgd_core import MLP, adapt, init_theta, per_task, predict
+from metasgd_core import MLP, GaussianMLP, adapt, init_theta, per_task, predict
 from metasgd_core.models import run_axes
 
 F64 = torch.float64
@@ -113,15 +113,48 @@ def test_first_parameters_follow_the_seed_and_nothing_else():
                            first["layers.0.weight"])
 
 
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_a_gaussian_policys_mean_is_its_network_and_its_spread_is_a_parameter(batch):
+    """The spread plays no part in the mean, starts where the model says, and is each run's own."""
+    model, plain = GaussianMLP((2, 5, 3), "tanh", -0.5).double(), MLP((2, 5, 3), "tanh").double()
+    theta = init_theta(model, generator=gen(1), runs=batch)
+    assert theta["log_std"].shape == (*batch, 3)
+    assert (theta["log_std"] == -0.5).all()
+    assert theta["log_std"].dtype == F64
+    assert run_axes(model, theta) == batch
+    network = {n: p for n, p in theta.items() if n != "log_std"}
+    assert_close(network, init_theta(plain, generator=gen(1), runs=batch), rtol=0, atol=0)
+    x = torch.randn(*batch, 7, 2, generator=gen(2), dtype=F64)
+    assert_close(predict(model, theta, x), predict(plain, network, x), **STEP)
+    other = theta | {"log_std": theta["log_std"] + 1}
+    assert torch.equal(predict(model, other, x), predict(model, theta, x))
+    # A copy: neither the module nor another run shares its memory.
+    theta["log_std"][(0,) * len(batch)] += 1
+    assert (model.log_std == -0.5).all()
+    assert (theta["log_std"] == 0.5).sum() == 3
+    assert init_theta(model, generator=gen(), dtype=torch.float32)["log_std"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("model", [MLP((4, 5, 2)), GaussianMLP((4, 5, 2))], ids=["mlp", "gaussian"])
+def test_output_scale_is_a_factor_on_the_last_layer_and_on_nothing_else(model):
+    """A policy that begins undecided; the other numbers are those that the seed gives anyway."""
+    usual = init_theta(model, generator=gen(1), runs=(2,))
+    small = init_theta(model, generator=gen(1), runs=(2,), output_scale=0.1)
+    for name, p in usual.items():
+        factor = 0.1 if name.startswith("layers.1.") else 1.0
+        assert torch.equal(small[name], p * factor), name
+
+
 def test_layers_that_init_theta_does_not_know_are_named():
     with pytest.raises(ValueError, match=r"'1\.weight' belongs to a BatchNorm1d"):
         init_theta(nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2)), generator=gen())
 
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 0, 1), (), (1, 2.5)])
-def test_widths_that_make_no_network_are_refused(sizes):
+@pytest.mark.parametrize("kind", [MLP, GaussianMLP])
+def test_widths_that_make_no_network_are_refused(kind, sizes):
     with pytest.raises(ValueError, match="sizes must be two or more positive whole numbers"):
-        getattr(MLP.__init__, "__wrapped__", MLP.__init__)(nn.Module.__new__(MLP), sizes)
+        getattr(kind.__init__, "__wrapped__", kind.__init__)(kind.__new__(kind), sizes)
 
 
 def test_an_unknown_activation_is_refused():

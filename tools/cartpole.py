@@ -70,16 +70,21 @@ FAMILIES = {
     "secret": Counted(secret_side=True, horizon=200),
     "physics": Counted(length=(0.25, 4.0), force=(5.0, 15.0), gravity=(5.0, 15.0), horizon=200),
 }
-ROWS: dict[str, dict[str, tuple[Method, float]]] = {
+#: Method, first alpha, and the outer rate of log alpha, if it is learned.
+ROWS: dict[str, dict[str, tuple[Method, float, float]]] = {
     "secret": {
-        "maml-3": (MAML, 3.0), "metasgd-3": (LOG, 3.0), "metasgd-0.1": (LOG, 0.1),
-        "maml-0.1": (MAML, 0.1), "scalar-0.1": (SCALAR, 0.1), "joint": (JOINT, 0.0),
+        "maml-3": (MAML, 3.0, 0.0), "metasgd-3": (LOG, 3.0, 0.1), "metasgd-0.1": (LOG, 0.1, 0.1),
+        "maml-0.1": (MAML, 0.1, 0.0), "scalar-0.1": (SCALAR, 0.1, 0.1),
+        # Here alpha grows too slowly: theta has picked a side before.
+        "metasgd-0.1-slow": (LOG, 0.1, 0.05), "scalar-0.1-slow": (SCALAR, 0.1, 0.05),
+        "joint": (JOINT, 0.0, 0.0),
     },
     "swapped": {
-        "maml-3": (MAML, 3.0), "metasgd-3": (LOG, 3.0), "metasgd-0.1": (LOG, 0.1),
-        "maml-0.1": (MAML, 0.1), "scalar-0.1": (SCALAR, 0.1), "joint": (JOINT, 0.0),
+        "maml-1": (MAML, 1.0, 0.0), "maml-3": (MAML, 3.0, 0.0), "metasgd-3": (LOG, 3.0, 0.05),
+        "metasgd-0.1": (LOG, 0.1, 0.05), "maml-0.1": (MAML, 0.1, 0.0),
+        "scalar-0.1": (SCALAR, 0.1, 0.05), "joint": (JOINT, 0.0, 0.0),
     },
-    "physics": {"joint": (JOINT, 0.0)},
+    "physics": {"joint": (JOINT, 0.0, 0.0)},
 }
 #: Rates among which fine-tuning chooses its own, by the return after three updates.
 FINE_TUNING_RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -93,7 +98,7 @@ def first_theta(family: CartPole):
     return init_theta(family.model, generator=generator(0), runs=(SEEDS,), output_scale=0.1)
 
 
-def train(name: str, row: str, method: Method, rate: float):
+def train(name: str, row: str, method: Method, rate: float, alpha_lr: float):
     """Train a row's five seeds; return theta, alpha, seconds and environment steps a seed."""
     family = FAMILIES[name]
     theta = first_theta(family)
@@ -101,7 +106,7 @@ def train(name: str, row: str, method: Method, rate: float):
     began, PLAYED[0] = time.perf_counter(), 0
     records = meta_train(
         family, theta, alpha, method, meta_batch=20, shots=EPISODES, query_shots=EPISODES,
-        generator=generator(1), alpha_lr=0.05, final_lr=0.1, clip=1.0, record_every=20,
+        generator=generator(1), alpha_lr=alpha_lr, final_lr=0.1, clip=1.0, record_every=20,
         checkpoint=STATE / f"{name}-{row}.training", **TRAINING[name],
     )
     *_, last = progress(records, iterations=TRAINING[name]["iterations"], label=f"{name} {row}")
@@ -143,8 +148,9 @@ def make_row(name: str, row: str) -> None:
     if row == "random":
         theta, notes["seconds"], notes["steps"] = first_theta(FAMILIES[name]), 0.0, 0.0
     else:
-        method, rate = ROWS[name][row]
-        theta, alpha, notes["seconds"], notes["steps"] = train(name, row, method, rate)
+        method, rate, alpha_lr = ROWS[name][row]
+        theta, alpha, notes["seconds"], notes["steps"] = train(name, row, method, rate, alpha_lr)
+        notes |= {"first_alpha": rate, "alpha_lr": alpha_lr}
     if row in ("random", "joint"):
         rate, notes["validation"] = fine_tuning_rate(name, theta)
         alpha = init_alpha(theta, "scalar", rate, runs=(SEEDS,))
