@@ -6,6 +6,7 @@ and a method keeps its colour, marker and line style on every page.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
@@ -22,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from metasgd_core.evaluation import Evaluation
-from metasgd_core.tasks.cartpole import LIMITS, STEP
+from metasgd_core.types import Trajectories
 
 #: Okabe and Ito's palette, by the name of the colour.
 #:
@@ -51,6 +52,11 @@ METHOD_STYLES: dict[str, dict[str, str]] = {
     "learned scalar": {"color": PALETTE["orange"], "marker": "<", "linestyle": "--"},
     "learned per tensor": {"color": PALETTE["black"], "marker": ">", "linestyle": "-."},
 }
+
+
+# A CartPole's seconds a step, the end of its track (m) and how far its pole may lean (rad). A test
+# holds them to metasgd_core.tasks, which pictures do not import.
+_CARTPOLE = {"step": 0.02, "edge": 2.4, "lean": 12 * 2 * math.pi / 360}
 
 
 def use_style() -> None:
@@ -226,7 +232,7 @@ def draw_cartpole(ax: Axes, state: Tensor | Sequence[float], *, length: float = 
     if given.shape != (4,):
         raise ValueError(f"a state is four numbers, got an array of shape {given.shape}")
     position, _, angle, _ = given
-    edge, lean = LIMITS
+    edge, lean = _CARTPOLE["edge"], _CARTPOLE["lean"]
     width, height, pole = 0.5, 0.3, 2 * length
     ax.clear()
     ax.set(xlim=(-edge - 0.3, edge + 0.3), ylim=(-height, pole + 0.1), yticks=[], aspect="equal",
@@ -238,30 +244,25 @@ def draw_cartpole(ax: Axes, state: Tensor | Sequence[float], *, length: float = 
         ax.axvline(side * edge, color=PALETTE["black"], linewidth=1.5, linestyle="--")
         ax.plot([position, position + side * pole * np.sin(lean)], [0, pole * np.cos(lean)],
                 color=PALETTE["grey"], linewidth=1, linestyle=":")
-    ax.add_patch(
-        Rectangle((position - width / 2, -height), width, height, color=PALETTE["blue"], linewidth=0)
-    )
+    corner = (position - width / 2, -height)
+    ax.add_patch(Rectangle(corner, width, height, color=PALETTE["blue"], linewidth=0))
     ax.plot([position, position + pole * np.sin(angle)], [0, pole * np.cos(angle)],
             color=PALETTE["vermilion"], linewidth=5, solid_capstyle="round")
 
 
-def animate_cartpole(
-    episodes: Mapping[str, Tensor], *, length: float = 0.5, seconds: float = 5.0
-) -> bytes:
-    """Return an animated PNG of episodes side by side, in real time, for `IPython.display.Image`.
+def animate_cartpole(episodes: Mapping[str, Tensor], *, length: float = 0.5) -> bytes:
+    """Return an animated PNG: the first five seconds of episodes, in real time, played once.
 
-    It is played once, not over and over, and stops after five seconds at the latest: what moves
-    longer than that beside a text must have a button to stop it (WCAG 2.2, 2.2.2). An episode that
-    ends before the others stands still at its last state, and says so.
+    ``IPython.display.Image(data)`` shows it. It neither goes on nor begins again after five
+    seconds: what moves longer beside a text must have a button to stop it (WCAG 2.2, 2.2.2). An
+    episode that ends before the others stands still at its last state, and says so.
 
     Parameters
     ----------
     episodes : mapping of str to Tensor
-        Label to the states of an episode, ``(steps, 4)``; one panel each.
+        Label to the states of an episode, ``(steps, 4)``; one panel each, from top to bottom.
     length : float
         Half the pole's length, in m.
-    seconds : float
-        What comes after so much time is not shown. At most 5.
 
     Returns
     -------
@@ -271,31 +272,53 @@ def animate_cartpole(
     Raises
     ------
     ValueError
-        If there is no episode, one is not ``(steps, 4)``, or the time is not in (0, 5].
+        If there is no episode, or one is not ``(steps, 4)``.
     """
-    if not 0 < seconds <= 5:
-        raise ValueError(f"seconds must be above 0 and at most 5, got {seconds!r}")
     states = {label: _array(episode) for label, episode in episodes.items()}
     if not states or any(s.ndim != 2 or s.shape[1] != 4 or not len(s) for s in states.values()):
         shapes = {label: s.shape for label, s in states.items()}
         raise ValueError(f"every episode must hold states, (steps, 4); got {shapes or 'none'}")
-    each = 4  # steps from one picture to the next
-    last = min(max(map(len, states.values())), round(seconds / STEP) - each) - 1
+    each = 5  # steps from one picture to the next
+    pause = round(1000 * each * _CARTPOLE["step"])  # in ms
+    count = min(math.ceil(max(map(len, states.values())) / each), 5000 // pause)
     figure = Figure(figsize=(5.4, 1.9 * len(states)), dpi=80)
     canvas = FigureCanvasAgg(figure)  # no window, whatever backend is in use
     axes = figure.subplots(len(states), 1, squeeze=False)[:, 0]
     pictures: list[Image.Image] = []
-    for t in [*range(0, last, each), last]:
+    for number in range(count):
         for ax, (label, episode) in zip(axes, states.items(), strict=True):
-            draw_cartpole(ax, episode[min(t, len(episode) - 1)], length=length)
-            over = "" if t < len(episode) - 1 else ", the last"
-            ax.set_title(f"{label}: step {min(t, len(episode) - 1) + 1}{over}")
+            steps = min((number + 1) * each, len(episode))
+            draw_cartpole(ax, episode[steps - 1], length=length)
+            over = " and last" if steps == len(episode) else ""
+            ax.set_title(f"{label}: step {steps}{over}")
         canvas.draw()
+        figure.set_layout_engine("none")  # once is enough, and it takes most of the time
         picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         # All in the colours of the first: a picture then holds only what has changed.
-        first = pictures[0] if pictures else picture.quantize(32)
+        first = pictures[0] if pictures else picture.quantize(32, Image.Quantize.FASTOCTREE)
         pictures.append(picture.quantize(palette=first, dither=Image.Dither.NONE))
     file = BytesIO()
-    pictures[0].save(file, "PNG", save_all=True, append_images=pictures[1:], loop=1, optimize=True,
-                     duration=round(1000 * each * STEP))
+    pictures[0].save(file, "PNG", save_all=True, append_images=pictures[1:], optimize=True,
+                     duration=pause, loop=1)  # once; 0 would be for ever
     return file.getvalue()
+
+
+def plot_paths(ax: Axes, data: Trajectories, goal: Tensor | Sequence[float]) -> None:
+    """Draw the episodes of one navigation task: their paths, where they end, and the goal.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn on in place.
+    data : Trajectories
+        Of one task: leaves ``(episodes, steps, ...)``, in units of the plane.
+    goal : Tensor or sequence
+        Its two coordinates.
+    """
+    for positions, mask in zip(data.observation, data.mask):
+        path = _array(positions[mask])
+        ax.plot(path[:, 0], path[:, 1], color=PALETTE["blue"], linewidth=0.9, alpha=0.7)
+        ax.plot(*path[-1], ".", color=PALETTE["blue"], markersize=5)
+    ax.plot(*_array(goal), "*", color=PALETTE["vermilion"], markersize=11, zorder=3)
+    ax.set(xlim=(-0.7, 0.7), ylim=(-0.7, 0.7), xticks=(-0.5, 0.5), yticks=(-0.5, 0.5))
+    ax.set_aspect("equal")

@@ -4,7 +4,7 @@ r"""From episodes to a gradient: returns, a baseline, and the losses whose gradi
           = \mathbb{E}\Big[ \sum_t A_t\, \nabla_\phi \log \pi_\phi(a_t \mid s_t) \Big]
 
 The families of reinforcement learning share this file. Their loss is a *surrogate*: its value means
-nothing (with normalised advantages it is always 0), its derivatives are what counts.
+nothing (with the settings that are the default it is always 0), its derivatives are what counts.
 """
 
 from __future__ import annotations

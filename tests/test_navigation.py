@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 import metasgd_core.environments
 from metasgd_core import MLP, GaussianMLP, Navigation, NavigationTasks, init_theta, per_task
+from metasgd_core.tasks.navigation import REACH
 
 F64 = torch.float64
 assert metasgd_core.environments  # imported for what it registers
@@ -28,7 +29,7 @@ def play(family, phi, tasks, shots=6, seed=2):
 def steady(velocity, batch, log_std=-40.0):
     """Return a policy that always moves by `velocity`, with next to no spread."""
     theta = {n: torch.zeros_like(p) for n, p in start(walks())[0].items()}
-    theta["layers.1.bias"] += torch.tensor(velocity, dtype=F64)
+    theta["layers.1.bias"] += torch.tensor(velocity, dtype=F64) / REACH
     theta["log_std"] += log_std
     return per_task(theta, (batch,))
 
@@ -127,7 +128,8 @@ def test_log_prob_is_the_normal_density_of_the_action_as_it_was_wished():
     for i in range(3):
         p = {n: values[i] for n, values in phi.items()}
         h = (data.observation[i] @ p["layers.0.weight"].T + p["layers.0.bias"]).tanh()
-        mean, variance = h @ p["layers.1.weight"].T + p["layers.1.bias"], (2 * p["log_std"]).exp()
+        mean = REACH * (h @ p["layers.1.weight"].T + p["layers.1.bias"])
+        variance = (2 * p["log_std"]).exp()
         density = (-(data.action[i] - mean) ** 2 / (2 * variance)).exp() / (
             2 * math.pi * variance
         ).sqrt()

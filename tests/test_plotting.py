@@ -1,14 +1,18 @@
 """Pictures: what is drawn is what was given, and what cannot be drawn is said."""
 
+import math
 import warnings
+from io import BytesIO
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
-from metasgd_core import Evaluation, plotting
+from metasgd_core import Evaluation, Trajectories, plotting
+from metasgd_core.tasks import cartpole
 
 
 @pytest.fixture
@@ -133,3 +137,84 @@ def test_the_books_style_has_large_type_and_the_books_colours():
         cycle = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
         assert set(cycle) <= set(plotting.PALETTE.values())
         assert len(set(cycle)) == len(cycle)
+
+
+def test_pictures_know_the_same_cartpole_as_the_tasks():
+    edge, lean = cartpole.LIMITS
+    assert {"step": cartpole.STEP, "edge": edge, "lean": lean} == plotting._CARTPOLE
+
+
+def test_a_cart_and_its_pole_are_drawn_to_scale(ax):
+    lean = math.radians(10)
+    for _ in range(2):  # the second drawing takes the place of the first
+        plotting.draw_cartpole(ax, torch.tensor([-1.0, 9.0, lean, 9.0]), length=0.75)
+    (cart,) = ax.patches
+    assert cart.get_x() + cart.get_width() / 2 == pytest.approx(-1)
+    pole = ax.get_lines()[-1].get_xydata()
+    assert pole[0].tolist() == [-1, 0]
+    np.testing.assert_allclose(pole[1] - pole[0], 1.5 * np.array([np.sin(lean), np.cos(lean)]))
+    dashed = [line.get_xdata()[0] for line in ax.get_lines() if line.get_linestyle() == "--"]
+    assert dashed == [-2.4, 2.4]  # where the track ends
+    dotted = [line.get_xydata() for line in ax.get_lines() if line.get_linestyle() == ":"]
+    for (x0, y0), (x1, y1) in dotted:  # where the pole has fallen
+        assert abs(math.atan2(x1 - x0, y1 - y0)) == pytest.approx(math.radians(12))
+    assert len(dotted) == 2
+    assert ax.get_aspect() == 1
+    assert "in m" in ax.get_xlabel()
+
+
+def test_an_animation_stops_within_five_seconds_and_does_not_begin_again():
+    """What goes on moving beside a text distracts, and nobody could stop it (WCAG 2.2.2)."""
+    fall = torch.zeros(12, 4)
+    fall[:, 2] = torch.linspace(0, 0.2, 12)
+    data = plotting.animate_cartpole({"before": fall, "after": torch.zeros(500, 4)})
+    assert len(data) < 250_000
+    picture = Image.open(BytesIO(data))
+    durations = []
+    for number in range(picture.n_frames):
+        picture.seek(number)
+        durations.append(picture.info["duration"])
+    assert picture.format == "PNG"
+    assert picture.info["loop"] == 1  # 0 would be for ever
+    assert sum(durations) <= 5000
+    assert set(durations) == {100}  # five steps of 0.02 s: real time
+
+
+def test_an_animation_shows_its_episodes_from_the_first_steps_to_the_last_one():
+    lean = torch.zeros(12, 4)
+    lean[:, 2] = torch.linspace(-0.2, 0.2, 12)
+    picture = Image.open(BytesIO(plotting.animate_cartpole({"one": lean})))
+    assert picture.n_frames == 3  # after 5, 10 and 12 steps
+    seen = []
+    red = np.array([int(plotting.PALETTE["vermilion"][i : i + 2], 16) for i in (1, 3, 5)])
+    for number in range(3):
+        picture.seek(number)
+        colours = np.asarray(picture.convert("RGB")).astype(int)
+        rows, columns = np.nonzero(np.abs(colours - red).sum(-1) < 40)
+        top = columns[rows == rows.min()].mean()
+        seen.append(top - columns[rows == rows.max()].mean())
+    assert seen[0] < 0 < seen[1] < seen[2]  # left, right, farther right
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda ax: plotting.draw_cartpole(ax, torch.zeros(3)), r"four numbers, got .*\(3,\)"),
+        (lambda ax: plotting.animate_cartpole({}), r"\(steps, 4\); got none"),
+        (lambda ax: plotting.animate_cartpole({"a": torch.zeros(4)}), r"got \{'a': \(4,\)\}"),
+        (lambda ax: plotting.animate_cartpole({"a": torch.zeros(0, 4)}), r"'a': \(0, 4\)"),
+    ],
+)
+def test_what_is_no_state_of_a_cartpole_is_not_drawn(ax, draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw(ax)
+
+
+def test_a_path_ends_where_its_episode_does_and_the_goal_is_marked(ax):
+    position = torch.tensor([[[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]], [[0.0, 0.0], [0.0, 0.1], [9, 9]]])
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    plotting.plot_paths(ax, Trajectories(position, position, mask.float(), mask), (0.3, -0.1))
+    drawn = [np.stack(line.get_data(), -1).tolist() for line in ax.get_lines()]
+    assert drawn[1] == pytest.approx(np.array([[0.2, 0.0]])) and len(drawn[0]) == 3
+    assert drawn[3] == pytest.approx(np.array([[0.0, 0.1]])) and len(drawn[2]) == 2
+    assert drawn[4] == [[0.3, -0.1]]

@@ -48,7 +48,8 @@ class Navigation(PolicyFamily):
     Parameters
     ----------
     model : GaussianMLP
-        The policy: 2 coordinates in, 2 mean velocities out, and their spread.
+        The policy: 2 coordinates in, 2 mean velocities out, in units of the reach (0.1), and the
+        logarithms of their standard deviations (of the velocities themselves).
     goal : pair of float
         Range of each coordinate of the goals.
     start : {"origin", "uniform"}
@@ -108,6 +109,15 @@ class Navigation(PolicyFamily):
             draw(self.goal, batch, generator, dtype), draw(self.goal, batch, generator, dtype)
         )
 
+    def mean(self, phi: Params, position: Tensor) -> Tensor:
+        """Return the mean velocities at positions ``(*batch, shots, 2)``, of the same shape.
+
+        The network's outputs count in units of the reach, as in MAML's published code, where a
+        wrapper scales them. One rate then serves all layers; with outputs in plain velocities the
+        last layer needs one a hundred times smaller than the others.
+        """
+        return REACH * predict(self.model, phi, position)
+
     def sample_data(
         self, tasks: NavigationTasks, phi: Params, shots: int, *, generator: torch.Generator
     ) -> Trajectories:
@@ -143,7 +153,7 @@ class Navigation(PolicyFamily):
         spread = phi["log_std"].detach().exp().unsqueeze(-2)
 
         def act(position: Tensor, t: int) -> Tensor:
-            return predict(self.model, phi, position) + spread * noise[t]
+            return self.mean(phi, position) + spread * noise[t]
 
         def step(position: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
             after = position + action.clamp(-REACH, REACH)
@@ -162,6 +172,6 @@ class Navigation(PolicyFamily):
                   + \log \sigma_d + \tfrac12 \log 2\pi \Big]
         """
         log_std = phi["log_std"][..., None, None, :]
-        mean = predict(self.model, phi, data.observation.flatten(-3, -2))
+        mean = self.mean(phi, data.observation.flatten(-3, -2))
         error = (data.action - mean.unflatten(-2, data.action.shape[-3:-1])) / log_std.exp()
         return -(0.5 * error.square() + log_std + 0.5 * log(2 * pi)).sum(-1)
