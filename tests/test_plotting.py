@@ -211,10 +211,12 @@ def test_what_is_no_state_of_a_cartpole_is_not_drawn(ax, draw, message):
 
 
 def test_a_path_ends_where_its_episode_does_and_the_goal_is_marked(ax):
-    position = torch.tensor([[[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]], [[0.0, 0.0], [0.0, 0.1], [9, 9]]])
+    first, second = [[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]], [[0.0, 0.0], [0.0, 0.1], [9.0, 9.0]]
+    position = torch.tensor([first, second])
     mask = torch.tensor([[True, True, True], [True, True, False]])
     plotting.plot_paths(ax, Trajectories(position, position, mask.float(), mask), (0.3, -0.1))
     drawn = [np.stack(line.get_data(), -1).tolist() for line in ax.get_lines()]
-    assert drawn[1] == pytest.approx(np.array([[0.2, 0.0]])) and len(drawn[0]) == 3
-    assert drawn[3] == pytest.approx(np.array([[0.0, 0.1]])) and len(drawn[2]) == 2
+    assert [len(path) for path in drawn] == [3, 1, 2, 1, 1]
+    assert drawn[1] == pytest.approx(np.array([[0.2, 0.0]]))
+    assert drawn[3] == pytest.approx(np.array([[0.0, 0.1]]))
     assert drawn[4] == [[0.3, -0.1]]

@@ -13,7 +13,10 @@ from conftest import CHAPTERS, ROOT
 from packaging.requirements import Requirement
 
 # Colab carries these and what they need. pip and setuptools are there to install the package.
-CARRIED = ["torch", "numpy", "matplotlib", "ipywidgets", "gymnasium", "safetensors", "tqdm", "pip", "setuptools"]
+CARRIED = [
+    "torch", "numpy", "matplotlib", "ipywidgets", "gymnasium", "safetensors", "tqdm", "pip",
+    "setuptools",
+]
 
 RUN = """
 import sys, types

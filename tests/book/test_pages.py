@@ -22,7 +22,7 @@ def anchors(page):
 
 
 def test_every_chapter_has_a_page_under_its_number():
-    """Chapters are numbered by their files; where one is not written yet, no other takes its place."""
+    """Numbered by its file: where a chapter is not written yet, no other takes its place."""
     assert len(CHAPTERS) >= 6
     for path in CHAPTERS:
         own = soup(HTML / "book" / f"{path.stem}.html").find("li", class_="current active")
