@@ -63,7 +63,8 @@ def test_was_run_from_top_to_bottom(path):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     for cell in cells:
         shown = [output for output in cell.outputs if "image/png" in output.get("data", {})]
-        assert len(shown) == cell.source.count("plt.show()"), cell.source
+        pictures = cell.source.count("plt.show()") + cell.source.count("\nImage(")  # animations
+        assert len(shown) == pictures, cell.source
         printed = [output for output in cell.outputs if output.output_type == "stream"]
         prints = any("print(" in line for line in cell.source.splitlines())
         assert prints or not printed, cell.source
