@@ -21,10 +21,15 @@ from tqdm.auto import tqdm
 
 from metasgd_core.alpha import check_alpha
 from metasgd_core.checkpoint import load_checkpoint, save_checkpoint
+from metasgd_core.compiled import compile_gradient, meta_gradient
 from metasgd_core.methods import Method
 from metasgd_core.models import run_axes
 from metasgd_core.objectives import meta_loss
+from metasgd_core.processes import check_same_start, own_part, sum_over_processes, world
 from metasgd_core.types import Params, TaskFamily, check_count
+
+#: Compiled training draws the data of so many meta-iterations at once.
+CHUNK = 64
 
 
 class Record(NamedTuple):
@@ -70,6 +75,7 @@ def meta_train(
     clip: float | None = None,
     record_every: int = 100,
     checkpoint: str | os.PathLike[str] | None = None,
+    compiled: bool = False,
 ) -> Iterator[Record]:
     r"""Learn theta (and alpha, if the method does) by gradient descent on the meta-loss.
 
@@ -100,7 +106,12 @@ def meta_train(
     checkpoint : path, optional
         A file for the whole state, written at every record. If it exists when training begins,
         training goes on from there, and ends as the unbroken run would have: bit for bit on the
-        same build, machine and number of threads.
+        same build, machine, number of threads and mode (`compiled` or not).
+    compiled : bool
+        Compile the meta-gradient first, which takes seconds and makes each meta-iteration some
+        times faster: for long trainings of supervised tasks by the objective ``"query"``. The
+        equation is the same, the last bits are not, and the data are drawn 64 meta-iterations at
+        a time: other curves from the same generator. See :mod:`metasgd_core.compiled`.
 
     Yields
     ------
@@ -111,9 +122,18 @@ def meta_train(
     ------
     ValueError
         If a count is not positive, theta is not the model's, alpha does not fit or is not finite
-        (or not positive, in the log), or the checkpoint is damaged or belongs to another training.
+        (or not positive, in the log), the checkpoint is damaged or belongs to another training,
+        or there are more processes than tasks.
     FloatingPointError
         When every run has diverged; the last record has been yielded by then.
+    RuntimeError
+        If the meta-gradient cannot be compiled here, or another process has gone.
+
+    Notes
+    -----
+    Inside ``torch.distributed``, as under ``torchrun``, each process takes its part of the tasks
+    of every meta-batch (supervised tasks only), the first writes the checkpoint, and all yield the
+    same records: see :mod:`metasgd_core.processes`.
 
     References
     ----------
@@ -146,13 +166,21 @@ def meta_train(
         "method": asdict(method), "family": re.sub(r" at 0x[0-9a-f]+", "", repr(family)),
         "iterations": iterations, "meta_batch": meta_batch, "shots": shots,
         "query_shots": query_shots, "final_lr": final_lr, "clip": clip,
-        "record_every": record_every, "optimizer": repr(outer),
+        "record_every": record_every, "optimizer": repr(outer), "compiled": compiled,
     }
     done, diverged = 0, torch.zeros(runs, dtype=torch.bool, device=leaves[0].device)
     numbers = {f"theta.{i}": p for i, p in enumerate(theta.values())}
     numbers |= {f"alpha.{i}": a for i, a in enumerate(distinct)} | {"diverged": diverged}
     if path is not None and path.exists():
         done = _restore(path, settings, numbers, method.learn_alpha, outer, generator)
+    state = generator.get_state()
+    if world()[1] > 1:
+        if family.on_policy or world()[1] > meta_batch:
+            raise ValueError(
+                f"{world()[1]} processes cannot share out meta-batches of {meta_batch} tasks of "
+                f"{type(family).__name__}: the tasks must be supervised, and at least as many"
+            )
+        check_same_start([*numbers.values(), state], done)
 
     def record(loss: Tensor) -> Record:
         return Record(
@@ -162,27 +190,41 @@ def meta_train(
     if method.objective == "none" or done == iterations:
         yield record(torch.full(runs, torch.nan, device=leaves[0].device))
         return
+    chunk, drawn = (CHUNK if compiled else 1), None
+
+    def draw(source: torch.Generator) -> tuple[Any, Any]:
+        several = (chunk,) if compiled else ()
+        tasks = family.sample_tasks(*several, *runs, meta_batch, generator=source)
+        if family.on_policy:
+            return tasks, None
+        return tasks, family.sample_data(tasks, theta, shots + query_shots, generator=source)
+
+    example = draw(torch.Generator(generator.device)) if compiled else None
+    gradient = _gradient(
+        family, method, theta, held, shots, query_shots, generator, len(runs),
+        example and _place(example[1], 0),
+    )
     total, since = torch.zeros(runs, device=leaves[0].device), 0
     while done < iterations:
         for group, rate in zip(outer.param_groups, rates, strict=True):
             group["lr"] = rate * (1 - (1 - final_lr) * done / max(1, iterations - 1))
-        tasks = family.sample_tasks(*runs, meta_batch, generator=generator)
-        loss = meta_loss(
-            family, theta, _rates(held, method), tasks, method,
-            shots=shots, query_shots=query_shots, generator=generator,
-        )
-        # Of the sum over runs, so that each gets the gradient of its own loss.
-        grads = torch.autograd.grad(loss.sum(), leaves)
-        diverged |= ~_step(outer, leaves, grads, loss.detach(), diverged, clip)
+        if drawn is None or done % chunk == 0:
+            state = generator.get_state()  # a run resumed within the chunk draws it again
+            drawn = draw(generator)
+        tasks, data = (_place(part, done % chunk) for part in drawn) if compiled else drawn
+        loss, grads = gradient(tasks, data)
+        diverged |= ~_step(outer, leaves, grads, loss, diverged, clip)
         if method.learn_alpha and method.alpha_form == "nonnegative":
             for a in distinct:
                 a.data.clamp_(min=0)
         done, since = done + 1, since + 1
-        total = total + loss.detach().where(~diverged, torch.nan)
+        total = total + loss.where(~diverged, torch.nan)
         over = bool(diverged.all())
         if done % record_every == 0 or done == iterations or over:
-            if path is not None:
-                _store(path, settings, numbers, outer, generator, done)
+            if path is not None and world()[0] == 0:
+                if done % chunk == 0:
+                    state = generator.get_state()
+                _store(path, settings, numbers, outer, state, done)
             yield record(total / since)
             total, since = torch.zeros_like(total), 0
         if over:
@@ -193,10 +235,61 @@ def meta_train(
             )
 
 
+def _gradient(
+    family: TaskFamily, method: Method, theta: Params, held: Params, shots: int, query_shots: int,
+    generator: torch.Generator, axis: int, example: Any,
+) -> Callable[[Any, Any], tuple[Tensor, list[Tensor]]]:
+    """Return what gives a meta-batch's losses, ``(*runs,)``, and the gradient of each leaf.
+
+    `axis` is that of the tasks. With an example of the data it is compiled for data of that shape.
+    Several processes share the tasks out among themselves.
+    """
+    names, distinct = list(theta), list({id(a): a for a in held.values()}.values())
+    places = [[id(a) for a in distinct].index(id(held[name])) for name in names]
+    learned = [*theta.values(), *(distinct if method.learn_alpha else [])]
+    processes = world()[1]
+    fixed = [] if method.learn_alpha else distinct
+
+    def unpack(learned: list[Tensor], fixed: list[Tensor]) -> tuple[Params, Params]:
+        held = learned[len(names) :] or fixed
+        rates = {name: held[place] for name, place in zip(names, places, strict=True)}
+        return dict(zip(names, learned, strict=False)), _rates(rates, method)
+
+    def eager(tasks: Any, data: Any) -> tuple[Tensor, list[Tensor]]:
+        loss = meta_loss(
+            family, theta, _rates(held, method), tasks, method,
+            shots=shots, query_shots=query_shots, generator=generator, data=data,
+        )
+        # Of the sum over runs, so that each gets the gradient of its own loss.
+        return loss.detach(), list(torch.autograd.grad(loss.sum(), learned))
+
+    if example is not None:
+        formula = meta_gradient(family, method, unpack, runs=axis, shots=shots)
+        fast = compile_gradient(formula, learned, fixed, own_part(example, axis))
+
+    def gradient(tasks: Any, data: Any) -> tuple[Tensor, list[Tensor]]:
+        whole = tasks[0].shape[axis]
+        if processes > 1:
+            tasks, data = own_part(tasks, axis), own_part(data, axis)
+        loss, grads = eager(tasks, data) if example is None else fast(learned, fixed, data)
+        if processes == 1:
+            return loss, grads
+        share = tasks[0].shape[axis] / whole
+        loss, *grads = sum_over_processes([share * t for t in (loss, *grads)])
+        return loss, grads
+
+    return gradient
+
+
+def _place(part: Any, place: int) -> Any:
+    """Return one meta-iteration of what was drawn for several."""
+    return type(part)(*(leaf[place] for leaf in part))
+
+
 def _step(
     outer: torch.optim.Optimizer,
     leaves: list[Tensor],
-    grads: tuple[Tensor, ...],
+    grads: list[Tensor],
     loss: Tensor,
     diverged: Tensor,
     clip: float | None,
@@ -207,7 +300,7 @@ def _step(
     alive = ~diverged & (norm + loss).isfinite()
     if clip is not None and bool((norm > clip).any()):
         scale = (clip / norm).clamp(max=1)
-        grads = tuple(g * _fit(scale, g) for g in grads)
+        grads = [g * _fit(scale, g) for g in grads]
     for leaf, grad in zip(leaves, grads, strict=True):
         leaf.grad = grad.contiguous()
     if bool(alive.all()):
@@ -278,9 +371,9 @@ def _rates(held: Params, method: Method) -> Params:
 
 def _store(
     path: Path, settings: dict[str, Any], numbers: Params, outer: torch.optim.Optimizer,
-    generator: torch.Generator, done: int,
+    state: Tensor, done: int,
 ) -> None:
-    tensors = numbers | {"generator": generator.get_state()}
+    tensors = numbers | {"generator": state}
     for i, slots in outer.state_dict()["state"].items():
         tensors |= {f"outer.{i}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
     save_checkpoint(path, tensors, {"settings": settings, "done": done})

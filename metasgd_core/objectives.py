@@ -28,6 +28,7 @@ def meta_loss(
     shots: int,
     query_shots: int,
     generator: torch.Generator,
+    data: Any = None,
 ) -> Tensor:
     r"""Return what a method minimises, on one meta-batch of tasks.
 
@@ -54,6 +55,9 @@ def meta_loss(
         Support and query points a task.
     generator : torch.Generator
         Source of the data.
+    data : NamedTuple of Tensor, optional
+        The ``shots + query_shots`` points of every task, where they were drawn beforehand. Only
+        where the data do not depend on the parameters.
 
     Returns
     -------
@@ -73,7 +77,9 @@ def meta_loss(
     def draw(phi: Params, n: int) -> Any:
         return family.sample_data(tasks, phi, n, generator=generator)
 
-    everything = None if family.on_policy else draw(theta, shots + query_shots)
+    everything = data
+    if everything is None and not family.on_policy:
+        everything = draw(theta, shots + query_shots)
 
     def points(phi: Params, start: int, n: int) -> Any:
         return draw(phi, n) if everything is None else _take(everything, len(batch), start, n)

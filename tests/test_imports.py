@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "metasgd_core"
 
 # types <- models, policy_gradient, tasks, alpha <- adaptation, methods
-# <- objectives, meta_training, evaluation <- plotting; environments stand alone
+# <- objectives, compiled <- meta_training, evaluation <- plotting; environments stand alone
 MAY_IMPORT = {
     "types": set(),
     "checkpoint": set(),
@@ -20,7 +20,11 @@ MAY_IMPORT = {
     "policy_gradient": {"types"},
     "tasks": {"types", "models", "policy_gradient", "tasks"},
     "objectives": {"types", "models", "alpha", "adaptation", "methods", "policy_gradient"},
-    "meta_training": {"types", "models", "alpha", "methods", "checkpoint", "objectives"},
+    "compiled": {"types", "alpha", "methods"},
+    "processes": set(),
+    "meta_training": {
+        "types", "models", "alpha", "methods", "checkpoint", "objectives", "compiled", "processes",
+    },
     "evaluation": {"types", "models", "alpha", "adaptation"},
     "plotting": {"types", "methods", "meta_training", "evaluation"},
 }
