@@ -26,14 +26,14 @@ from metasgd_core.alpha import align_alpha
 from metasgd_core.methods import Method
 from metasgd_core.types import Params, TaskFamily
 
-#: (what is learned, what is held fixed, data) -> losses ``(*runs,)``, a gradient for each learned
-MetaGradient = Callable[[list[Tensor], list[Tensor], Any], tuple[Tensor, list[Tensor]]]
+#: (what is learned, data) -> losses ``(*runs,)``, norms ``(*runs,)``, a gradient for each learned
+MetaGradient = Callable[[list[Tensor], Any], tuple[Tensor, Tensor, list[Tensor]]]
 
 
 def meta_gradient(
     family: TaskFamily,
     method: Method,
-    unpack: Callable[[list[Tensor], list[Tensor]], tuple[Params, Params]],
+    unpack: Callable[[list[Tensor]], tuple[Params, Params]],
     *,
     runs: int,
     shots: int,
@@ -47,7 +47,7 @@ def meta_gradient(
     method : Method
         With the objective ``"query"``: MAML, FOMAML, Meta-SGD and their variants.
     unpack : callable
-        ``unpack(learned, fixed)`` returns theta and alpha, leaves ``(*runs, ...)``.
+        Turns the learned tensors, ``(*runs, ...)`` each, into theta and the rates alpha.
     runs : int
         How many run axes there are.
     shots : int
@@ -61,7 +61,7 @@ def meta_gradient(
     if family.on_policy or method.objective != "query":
         what = type(family).__name__ if family.on_policy else method.name
         raise ValueError(
-            f"compiled=True is for supervised tasks and the objective 'query' (MAML, FOMAML, "
+            "compiled=True is for supervised tasks and the objective 'query' (MAML, FOMAML, "
             f"Meta-SGD), not for {what}; leave it out"
         )
 
@@ -80,25 +80,27 @@ def meta_gradient(
     for _ in range(runs):
         losses = vmap(losses)
 
-    def total(learned: list[Tensor], fixed: list[Tensor], data: Any) -> tuple[Tensor, Tensor]:
-        theta, alpha = unpack(learned, fixed)
+    def total(learned: list[Tensor], data: Any) -> tuple[Tensor, Tensor]:
+        theta, alpha = unpack(learned)
         alpha = {name: a.expand_as(theta[name]) for name, a in align_alpha(theta, alpha).items()}
         loss = losses(theta, alpha, data).mean(dim=-1)
         # Of the sum over runs, so that each gets the gradient of its own loss.
         return loss.sum(), loss
 
-    def gradient(
-        learned: list[Tensor], fixed: list[Tensor], data: Any
-    ) -> tuple[Tensor, list[Tensor]]:
-        grads, loss = grad(total, has_aux=True)(learned, fixed, data)
-        return loss, grads
+    def gradient(learned: list[Tensor], data: Any) -> tuple[Tensor, Tensor, list[Tensor]]:
+        grads, loss = grad(total, has_aux=True)(learned, data)
+        return loss, norm_per_run(grads, runs), grads
 
     return gradient
 
 
-def compile_gradient(
-    gradient: MetaGradient, learned: list[Tensor], fixed: list[Tensor], data: Any
-) -> MetaGradient:
+def norm_per_run(grads: list[Tensor], runs: int) -> Tensor:
+    """Return the Euclidean norm of all gradients together, one a run, ``(*runs,)``."""
+    rows = (*grads[0].shape[:runs], -1)
+    return torch.cat([g.reshape(rows) for g in grads], dim=-1).norm(dim=-1)
+
+
+def compile_gradient(gradient: MetaGradient, learned: list[Tensor], data: Any) -> MetaGradient:
     """Trace the function on these inputs and compile it; shapes and dtypes are theirs from then on.
 
     Takes seconds, and a C++ compiler on a CPU.
@@ -108,20 +110,14 @@ def compile_gradient(
     RuntimeError
         If PyTorch cannot compile it here; with the reason's first line.
     """
-    example = [p.detach() for p in learned], fixed, data
-    compiled = torch.compile(
-        make_fx(gradient)(*example), fullgraph=True, options={"cpp_wrapper": True}
-    )
+    traced = make_fx(gradient)(learned, data)
+    compiled = torch.compile(traced.forward, fullgraph=True, options={"cpp_wrapper": True})
     try:
-        compiled(*example)
+        compiled(learned, data)
     except Exception as error:
         raise RuntimeError(
-            f"compiled=True: PyTorch could not compile the meta-gradient here "
+            "compiled=True: PyTorch could not compile the meta-gradient here "
             f"({str(error).strip().splitlines()[0]}). It needs a C++ compiler, such as Debian's "
             "g++; without one, leave compiled out"
         ) from error
-
-    def run(learned: list[Tensor], fixed: list[Tensor], data: Any) -> tuple[Tensor, list[Tensor]]:
-        return compiled([p.detach() for p in learned], fixed, data)
-
-    return run
+    return compiled

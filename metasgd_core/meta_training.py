@@ -19,15 +19,17 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from metasgd_core.alpha import check_alpha
+from metasgd_core.alpha import align_alpha, check_alpha
 from metasgd_core.checkpoint import load_checkpoint, save_checkpoint
-from metasgd_core.compiled import compile_gradient, meta_gradient
+from metasgd_core.compiled import compile_gradient, meta_gradient, norm_per_run
 from metasgd_core.methods import Method
 from metasgd_core.models import run_axes
 from metasgd_core.objectives import meta_loss
 from metasgd_core.processes import check_same_start, own_part, sum_over_processes, world
 from metasgd_core.types import Params, TaskFamily, check_count
 
+#: (tasks, data) -> losses ``(*runs,)``, norms of the gradients ``(*runs,)``, gradients
+Gradient = Callable[[Any, Any], tuple[Tensor, Tensor, list[Tensor]]]
 #: Compiled training draws the data of so many meta-iterations at once.
 CHUNK = 64
 
@@ -150,15 +152,24 @@ def meta_train(
     runs = run_axes(family.model, theta)
     theta = _each(theta, lambda p: _copy(p).requires_grad_())
     held = _hold(theta, alpha, method, runs)
+    first = list(theta.values())
+    if compiled:  # all of theta, and all of alpha, in one tensor: fewer and larger operations
+        packed, theta = _pack(theta, runs)
+        first, learned = [packed], []
+        if method.learn_alpha:
+            packed, held = _pack(held, runs)
+            learned = [packed]
     distinct = list({id(a): a for a in held.values()}.values())
-    leaves = [*theta.values(), *(distinct if method.learn_alpha else [])]
+    if not compiled:
+        learned = distinct if method.learn_alpha else []
+    leaves = [*first, *learned]
 
     make = optimizer or (
         torch.optim.SGD if method.objective == "reptile" else partial(torch.optim.Adam, fused=True)
     )
-    groups: list[dict[str, Any]] = [{"params": list(theta.values())}]
-    if method.learn_alpha:
-        groups.append({"params": distinct, "lr": lr if alpha_lr is None else alpha_lr})
+    groups: list[dict[str, Any]] = [{"params": leaves}]
+    if method.learn_alpha and alpha_lr is not None:
+        groups = [{"params": first}, {"params": learned, "lr": alpha_lr}]
     outer = make(groups, lr=lr)
     rates = [group["lr"] for group in outer.param_groups]
 
@@ -197,13 +208,18 @@ def meta_train(
         tasks = family.sample_tasks(*several, *runs, meta_batch, generator=source)
         if family.on_policy:
             return tasks, None
-        return tasks, family.sample_data(tasks, theta, shots + query_shots, generator=source)
+        data = family.sample_data(tasks, theta, shots + query_shots, generator=source)
+        return (_one_by_one(tasks), _one_by_one(data)) if compiled else (tasks, data)
 
-    example = draw(torch.Generator(generator.device)) if compiled else None
-    gradient = _gradient(
-        family, method, theta, held, shots, query_shots, generator, len(runs),
-        example and _place(example[1], 0),
-    )
+    if compiled:
+        example = own_part(draw(torch.Generator(generator.device))[1][0], len(runs))
+        gradient = _compiled(family, method, theta, held, leaves, shots, example)
+    else:
+        gradient = _eager(
+            family, method, theta, held, leaves, shots, query_shots, generator
+        )
+    if world()[1] > 1:
+        gradient = _shared(gradient, len(runs))
     total, since = torch.zeros(runs, device=leaves[0].device), 0
     while done < iterations:
         for group, rate in zip(outer.param_groups, rates, strict=True):
@@ -211,15 +227,19 @@ def meta_train(
         if drawn is None or done % chunk == 0:
             state = generator.get_state()  # a run resumed within the chunk draws it again
             drawn = draw(generator)
-        tasks, data = (_place(part, done % chunk) for part in drawn) if compiled else drawn
-        loss, grads = gradient(tasks, data)
-        diverged |= ~_step(outer, leaves, grads, loss, diverged, clip)
+        tasks, data = (part[done % chunk] for part in drawn) if compiled else drawn
+        loss, norm, grads = gradient(tasks, data)
+        alive = ~diverged & (norm + loss).isfinite()
+        over = False
+        if not alive.all():
+            diverged |= ~alive
+            loss, over = loss.where(alive, torch.nan), not alive.any()
+        _step(outer, leaves, grads, norm, alive, clip)
         if method.learn_alpha and method.alpha_form == "nonnegative":
             for a in distinct:
                 a.data.clamp_(min=0)
         done, since = done + 1, since + 1
-        total = total + loss.where(~diverged, torch.nan)
-        over = bool(diverged.all())
+        total = total + loss
         if done % record_every == 0 or done == iterations or over:
             if path is not None and world()[0] == 0:
                 if done % chunk == 0:
@@ -235,84 +255,97 @@ def meta_train(
             )
 
 
-def _gradient(
-    family: TaskFamily, method: Method, theta: Params, held: Params, shots: int, query_shots: int,
-    generator: torch.Generator, axis: int, example: Any,
-) -> Callable[[Any, Any], tuple[Tensor, list[Tensor]]]:
-    """Return what gives a meta-batch's losses, ``(*runs,)``, and the gradient of each leaf.
+def _eager(
+    family: TaskFamily, method: Method, theta: Params, held: Params, leaves: list[Tensor],
+    shots: int, query_shots: int, generator: torch.Generator,
+) -> Gradient:
+    """Return what gives a meta-batch's losses, the norms of the gradients, and the gradients."""
 
-    `axis` is that of the tasks. With an example of the data it is compiled for data of that shape.
-    Several processes share the tasks out among themselves.
-    """
-    names, distinct = list(theta), list({id(a): a for a in held.values()}.values())
-    places = [[id(a) for a in distinct].index(id(held[name])) for name in names]
-    learned = [*theta.values(), *(distinct if method.learn_alpha else [])]
-    processes = world()[1]
-    fixed = [] if method.learn_alpha else distinct
-
-    def unpack(learned: list[Tensor], fixed: list[Tensor]) -> tuple[Params, Params]:
-        held = learned[len(names) :] or fixed
-        rates = {name: held[place] for name, place in zip(names, places, strict=True)}
-        return dict(zip(names, learned, strict=False)), _rates(rates, method)
-
-    def eager(tasks: Any, data: Any) -> tuple[Tensor, list[Tensor]]:
+    def gradient(tasks: Any, data: Any) -> tuple[Tensor, Tensor, list[Tensor]]:
         loss = meta_loss(
             family, theta, _rates(held, method), tasks, method,
             shots=shots, query_shots=query_shots, generator=generator, data=data,
         )
         # Of the sum over runs, so that each gets the gradient of its own loss.
-        return loss.detach(), list(torch.autograd.grad(loss.sum(), learned))
-
-    if example is not None:
-        formula = meta_gradient(family, method, unpack, runs=axis, shots=shots)
-        fast = compile_gradient(formula, learned, fixed, own_part(example, axis))
-
-    def gradient(tasks: Any, data: Any) -> tuple[Tensor, list[Tensor]]:
-        whole = tasks[0].shape[axis]
-        if processes > 1:
-            tasks, data = own_part(tasks, axis), own_part(data, axis)
-        loss, grads = eager(tasks, data) if example is None else fast(learned, fixed, data)
-        if processes == 1:
-            return loss, grads
-        share = tasks[0].shape[axis] / whole
-        loss, *grads = sum_over_processes([share * t for t in (loss, *grads)])
-        return loss, grads
+        grads = list(torch.autograd.grad(loss.sum(), leaves))
+        return loss.detach(), norm_per_run(grads, loss.ndim), grads
 
     return gradient
 
 
-def _place(part: Any, place: int) -> Any:
-    """Return one meta-iteration of what was drawn for several."""
-    return type(part)(*(leaf[place] for leaf in part))
+def _compiled(
+    family: TaskFamily, method: Method, theta: Params, held: Params, leaves: list[Tensor],
+    shots: int, example: Any,
+) -> Gradient:
+    """Return the same, compiled for the shapes of the example; the leaves are packed."""
+    runs = leaves[0].ndim - 1
+    rates = align_alpha(theta, held)
+
+    def unpack(learned: list[Tensor]) -> tuple[Params, Params]:
+        alpha = _rates(_views(learned[1], held), method) if method.learn_alpha else rates
+        return _views(learned[0], theta), alpha
+
+    formula = meta_gradient(family, method, unpack, runs=runs, shots=shots)
+    fast = compile_gradient(formula, leaves, example)
+    return lambda tasks, data: fast(leaves, data)
+
+
+def _shared(gradient: Gradient, runs: int) -> Gradient:
+    """Return the same for all processes together, each taking its part of the tasks."""
+
+    def over_processes(tasks: Any, data: Any) -> tuple[Tensor, Tensor, list[Tensor]]:
+        loss, _, grads = gradient(own_part(tasks, runs), own_part(data, runs))
+        share = own_part(data, runs)[0].shape[runs] / data[0].shape[runs]
+        loss, *grads = sum_over_processes([share * t for t in (loss, *grads)])
+        return loss, norm_per_run(grads, runs), grads
+
+    return over_processes
+
+
+def _pack(params: Params, runs: tuple[int, ...]) -> tuple[Tensor, Params]:
+    """Lay the numbers side by side in one tensor; return it, and views in the old ones' place."""
+    distinct = {id(p): p for p in params.values()}.values()
+    flat = torch.cat([p.detach().reshape(*runs, -1) for p in distinct], dim=-1)
+    return flat, _views(flat, params)
+
+
+def _views(flat: Tensor, like: Params) -> Params:
+    """Cut a packed tensor, ``(*runs, numbers)``, into the shapes of `like`."""
+    distinct = {id(p): p for p in like.values()}
+    sizes = [p.shape[flat.ndim - 1 :].numel() for p in distinct.values()]
+    parts = zip(flat.split(sizes, dim=-1), distinct.values(), strict=True)
+    views = dict(zip(distinct, (part.view(p.shape) for part, p in parts), strict=True))
+    return {name: views[id(p)] for name, p in like.items()}
+
+
+def _one_by_one(drawn: Any) -> list[Any]:
+    """Return what was drawn for several meta-iterations as one NamedTuple for each."""
+    return [type(drawn)(*leaves) for leaves in zip(*(leaf.unbind() for leaf in drawn), strict=True)]
 
 
 def _step(
     outer: torch.optim.Optimizer,
     leaves: list[Tensor],
     grads: list[Tensor],
-    loss: Tensor,
-    diverged: Tensor,
+    norm: Tensor,
+    alive: Tensor,
     clip: float | None,
-) -> Tensor:
-    """Take one outer step in every run that is alive; return which are, ``(*runs,)``."""
-    rows = (*loss.shape, -1)
-    norm = torch.cat([g.reshape(rows) for g in grads], dim=-1).norm(dim=-1)
-    alive = ~diverged & (norm + loss).isfinite()
+) -> None:
+    """Take one outer step in every run that is alive."""
     if clip is not None and bool((norm > clip).any()):
         scale = (clip / norm).clamp(max=1)
         grads = [g * _fit(scale, g) for g in grads]
     for leaf, grad in zip(leaves, grads, strict=True):
         leaf.grad = grad.contiguous()
-    if bool(alive.all()):
+    if alive.all():
         outer.step()
-        return alive
+        return
     # Zero gradients would not freeze a run: Adam moves on with its momentum.
     before = [_copy(leaf) for leaf in leaves]
     outer.step()
     with torch.no_grad():
         for leaf, old in zip(leaves, before, strict=True):
             leaf.copy_(torch.where(_fit(alive, leaf), leaf, old))
-    return alive
 
 
 def _fit(per_run: Tensor, leaf: Tensor) -> Tensor:
