@@ -1,7 +1,7 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks figures results bench zip clean
+.PHONY: help book serve lab test test-fast notebooks figures results table alpha-lab bench zip clean
 
 export PYTHON TORCH_INDEX
 BIN := .venv/bin
@@ -18,6 +18,8 @@ help:
 	@echo "make notebooks   run the chapters and write them canonically (ONLY=04-maml for one)"
 	@echo "make figures     draw the figure of the landing page again"
 	@echo "make results     train again what chapters 10 and 11 read, about an hour (can be killed and resumed)"
+	@echo "make table       make the paper's table again (chapter 8), under 15 minutes (can be killed and resumed)"
+	@echo "make alpha-lab   train the arms of chapter 7 again, about 25 minutes (can be killed and resumed)"
 	@echo "make bench       time the meta-step against a plain loop and other libraries"
 	@echo "make zip         pack the built book for someone without Python"
 	@echo "make clean       remove what was built; .venv stays"
@@ -59,6 +61,12 @@ figures: .venv/.installed
 results: .venv/.installed
 	@$(BIN)/python tools/cartpole.py
 	@$(BIN)/python tools/navigation.py
+
+table: .venv/.installed
+	@$(BIN)/python tools/table.py $(ARGS)
+
+alpha-lab: .venv/.installed
+	@$(BIN)/python tools/lab.py $(ARGS)
 
 bench: .venv/.installed
 	@$(BIN)/python tools/bench.py

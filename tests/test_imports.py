@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "metasgd_core"
 
 # types <- models, policy_gradient, tasks, alpha <- adaptation, methods
-# <- objectives, compiled <- meta_training, evaluation <- plotting; environments stand alone
+# <- objectives, compiled, processes <- meta_training, evaluation <- studies, plotting;
+# environments stand alone
 MAY_IMPORT = {
     "types": set(),
     "checkpoint": set(),
@@ -26,6 +27,9 @@ MAY_IMPORT = {
         "types", "models", "alpha", "methods", "checkpoint", "objectives", "compiled", "processes",
     },
     "evaluation": {"types", "models", "alpha", "adaptation"},
+    "studies": {
+        "types", "models", "alpha", "methods", "meta_training", "evaluation", "tasks", "studies",
+    },
     "plotting": {"types", "methods", "meta_training", "evaluation"},
 }
 # The packages that one module alone may know.
