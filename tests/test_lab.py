@@ -130,9 +130,11 @@ def test_the_name_of_a_group_says_what_its_arms_are():
         shape, _, form = name.partition(", ")
         if shape in ("scalar", "tensor", "entry"):
             assert (arms.method.alpha_shape, arms.method.alpha_form) == (shape, form)
-        elif "steps" in name:
+        elif "step" in name:
             method, steps, *rest = name.split(", ")
-            assert arms.method.name == method
+            form = "nonnegative" if method.startswith("nonnegative") else "raw"
+            assert arms.method.name == method.removeprefix("nonnegative ")
+            assert arms.method.alpha_form == form
             assert arms.method.inner_steps == int(steps.split()[0])
             assert arms.method.first_order == (rest == ["first-order"])
     assert lab.LAB["entry, raw"].method == META_SGD

@@ -82,12 +82,14 @@ LAB: dict[str, Arms] = {
     },
     # Not learned: one rate, or a random one for every entry.
     "fixed": Arms(MAML, (0.001, 0.003, 0.01, 0.03, 0.1, Uniform(0.005, 0.1), Uniform(0.0, 0.02))),
-    # First-order or exact, trained for one step or several.
+    # First-order or exact, trained for one step or several; signed rates, and rates kept positive.
     **{
-        f"{name}, {steps} steps{', first-order' * first_order}": Arms(
+        ", ".join([name, f"{steps} step{'s' * (steps > 1)}", *["first-order"] * first_order]): Arms(
             replace(method, inner_steps=steps, first_order=first_order), starts)
         for name, method, starts in (
-            ("Meta-SGD", META_SGD, (0.01,)), ("MAML", MAML, (0.01, 0.03, 0.1)),
+            ("Meta-SGD", META_SGD, (0.01,)),
+            ("nonnegative Meta-SGD", replace(META_SGD, alpha_form="nonnegative"), (0.01,)),
+            ("MAML", MAML, (0.01, 0.03, 0.1)),
         )
         for steps in (1, 2, 5) for first_order in (False, True)
         if (steps, first_order) != (1, False)
