@@ -30,6 +30,22 @@ from metasgd_core.types import Params, TaskFamily
 MetaGradient = Callable[[list[Tensor], Any], tuple[Tensor, Tensor, list[Tensor]]]
 
 
+def check_compilable(family: TaskFamily, method: Method) -> None:
+    """Refuse data that depend on the parameters, and every objective but ``"query"``.
+
+    Raises
+    ------
+    ValueError
+        Naming what cannot be compiled.
+    """
+    if family.on_policy or method.objective != "query":
+        what = type(family).__name__ if family.on_policy else method.name
+        raise ValueError(
+            "compiled=True is for supervised tasks and the objective 'query' (MAML, FOMAML, "
+            f"Meta-SGD), not for {what}; leave it out"
+        )
+
+
 def meta_gradient(
     family: TaskFamily,
     method: Method,
@@ -52,18 +68,7 @@ def meta_gradient(
         How many run axes there are.
     shots : int
         The first `shots` points of a task are its support set, the rest its query set.
-
-    Raises
-    ------
-    ValueError
-        If the data depend on the parameters, or the method has another objective.
     """
-    if family.on_policy or method.objective != "query":
-        what = type(family).__name__ if family.on_policy else method.name
-        raise ValueError(
-            "compiled=True is for supervised tasks and the objective 'query' (MAML, FOMAML, "
-            f"Meta-SGD), not for {what}; leave it out"
-        )
 
     def task_loss(theta: Params, alpha: Params, data: Any) -> Tensor:
         support = type(data)(*(leaf[:shots] for leaf in data))
@@ -103,7 +108,7 @@ def norm_per_run(grads: list[Tensor], runs: int) -> Tensor:
 def compile_gradient(gradient: MetaGradient, learned: list[Tensor], data: Any) -> MetaGradient:
     """Trace the function on these inputs and compile it; shapes and dtypes are theirs from then on.
 
-    Takes seconds, and a C++ compiler on a CPU.
+    Takes seconds, and on a CPU a C++ compiler.
 
     Raises
     ------
@@ -111,7 +116,8 @@ def compile_gradient(gradient: MetaGradient, learned: list[Tensor], data: Any) -
         If PyTorch cannot compile it here; with the reason's first line.
     """
     traced = make_fx(gradient)(learned, data)
-    compiled = torch.compile(traced.forward, fullgraph=True, options={"cpp_wrapper": True})
+    options: Any = {"cpp_wrapper": learned[0].is_cpu}
+    compiled = torch.compile(traced.forward, fullgraph=True, options=options)
     try:
         compiled(learned, data)
     except Exception as error:

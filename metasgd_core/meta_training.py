@@ -21,7 +21,12 @@ from tqdm.auto import tqdm
 
 from metasgd_core.alpha import align_alpha, check_alpha
 from metasgd_core.checkpoint import load_checkpoint, save_checkpoint
-from metasgd_core.compiled import compile_gradient, meta_gradient, norm_per_run
+from metasgd_core.compiled import (
+    check_compilable,
+    compile_gradient,
+    meta_gradient,
+    norm_per_run,
+)
 from metasgd_core.methods import Method
 from metasgd_core.models import run_axes
 from metasgd_core.objectives import meta_loss
@@ -125,7 +130,7 @@ def meta_train(
     ValueError
         If a count is not positive, theta is not the model's, alpha does not fit or is not finite
         (or not positive, in the log), the checkpoint is damaged or belongs to another training,
-        or there are more processes than tasks.
+        the tasks or the objective cannot be compiled, or processes cannot share the training.
     FloatingPointError
         When every run has diverged; the last record has been yielded by then.
     RuntimeError
@@ -146,6 +151,8 @@ def meta_train(
     for name, count in {"iterations": iterations, "meta_batch": meta_batch, "shots": shots,
                         "query_shots": query_shots, "record_every": record_every}.items():
         check_count(name, count)
+    if compiled:
+        check_compilable(family, method)
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and not path.parent.is_dir():
         raise ValueError(f"the checkpoint {path} needs the folder {path.parent}; make it first")
@@ -242,7 +249,7 @@ def meta_train(
         total = total + loss
         if done % record_every == 0 or done == iterations or over:
             if path is not None and world()[0] == 0:
-                if done % chunk == 0:
+                if done % chunk == 0 or done == iterations:
                     state = generator.get_state()
                 _store(path, settings, numbers, outer, state, done)
             yield record(total / since)

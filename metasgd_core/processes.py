@@ -51,7 +51,9 @@ def check_same_start(tensors: list[Tensor], done: int) -> None:
     ValueError
         In every process, if one of them differs from the first.
     """
-    mine = torch.cat([t.detach().flatten().double() for t in tensors])
+    # A generator's state is on the CPU, whatever it draws on.
+    device = tensors[0].device
+    mine = torch.cat([t.detach().flatten().to(device, torch.float64) for t in tensors])
     mine = torch.cat([mine, mine.new_tensor([done])])
     first = mine.clone()
     _send(dist.broadcast, first, 0)

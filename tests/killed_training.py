@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from metasgd_core import META_SGD, MLP, Sinusoid, init_alpha, init_theta, meta_train
 from metasgd_core.checkpoint import load_checkpoint
 
-ITERATIONS, RUNS = 90, (2,)
+ITERATIONS, RUNS, KILLS = 165, (2,), 20
 
 
 def records(generator, checkpoint=None):
@@ -51,8 +51,8 @@ def in_a_child(checkpoint, before=lambda: None, after_each=lambda: None):
     return child
 
 
-def kill_between_writes(checkpoint, rng):
-    """Kill one to four records later, at no moment in particular of the next."""
+def kill_at_any_moment(checkpoint, rng):
+    """Kill none to six records later, at no moment in particular of the next."""
     hear, tell = os.pipe()
     may_go_on, allow = os.pipe()
 
@@ -60,13 +60,13 @@ def kill_between_writes(checkpoint, rng):
         os.write(tell, b".")
         os.read(may_go_on, 1)  # so that a slow parent finds it no further than one record on
 
-    ahead = rng.randint(1, 4)
+    ahead = rng.randint(0, 6)
     os.write(allow, b"." * ahead)
     child = in_a_child(checkpoint, after_each=report)
     os.close(tell)  # so that a child that fails is not waited for
     for _ in range(ahead):
         os.read(hear, 1)
-    time.sleep(rng.uniform(0, 0.006))
+    time.sleep(rng.uniform(0, 0.012))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     for end in (hear, may_go_on, allow):
@@ -94,9 +94,13 @@ def main(folder):
     (folder / "kept").mkdir()
     checkpoint = folder / "kept" / "training.safetensors"
     saved = []
-    for kill in [kill_between_writes] * 3 + [kill_within_a_write] + [kill_between_writes] * 2:
+    kills = [kill_at_any_moment] * KILLS
+    for i in (4, 11):
+        kills[i] = kill_within_a_write
+    for kill in kills:
         kill(checkpoint, rng)
-        saved.append(load_checkpoint(checkpoint)[1]["done"])
+        # Reading it refuses a file that is not whole.
+        saved.append(load_checkpoint(checkpoint)[1]["done"] if checkpoint.exists() else 0)
     finish(folder / "resumed.safetensors", checkpoint)
     print(json.dumps({"saved": saved, "kept": sorted(p.name for p in checkpoint.parent.iterdir())}))
 

@@ -31,6 +31,7 @@ from metasgd_core import (
     init_alpha,
     init_theta,
     meta_train,
+    meta_training,
     per_task,
 )
 
@@ -47,7 +48,9 @@ PLAYED = {
 }
 
 
-def a_whole_training(method, device="cpu", path=None, alpha=None, family=None, **scoring):
+def a_whole_training(
+    method, device="cpu", path=None, alpha=None, family=None, compiled=False, **scoring
+):
     """Draw, train with a clip and a checkpoint, evaluate: return all tensors that come out."""
     family = family or sines()
     g = torch.Generator(device).manual_seed(1)
@@ -56,7 +59,7 @@ def a_whole_training(method, device="cpu", path=None, alpha=None, family=None, *
         alpha = init_alpha(theta, method.alpha_shape, Uniform(0.01, 0.1), runs=(2,), generator=g)
     records = list(meta_train(family, theta, alpha, method, iterations=4, meta_batch=3, shots=5,
                               query_shots=6, generator=g, clip=1.0, record_every=2,
-                              checkpoint=path))
+                              checkpoint=path, compiled=compiled))
     last = records[-1]
     ev = evaluate(family, last.theta, last.alpha, shots=5, steps=2, n_tasks=4, generator=g,
                   **scoring)
@@ -69,6 +72,16 @@ def test_nothing_in_a_training_lands_on_the_default_device(method, tmp_path):
     expected = a_whole_training(method)
     with torch.device("meta"):
         got = a_whole_training(method, path=tmp_path / "a.safetensors")
+    assert {tensor.device.type for tensor in got} == {"cpu"}
+    assert_close(got, expected, **EXACT)
+
+
+@pytest.mark.parametrize("method", [MAML, META_SGD, LOG], ids=lambda m: m.name)
+def test_nothing_of_a_training_by_the_compiled_formula_lands_there(method, tmp_path, monkeypatch):
+    monkeypatch.setattr(meta_training, "compile_gradient", lambda formula, learned, data: formula)
+    expected = a_whole_training(method, compiled=True)
+    with torch.device("meta"):
+        got = a_whole_training(method, path=tmp_path / "a.safetensors", compiled=True)
     assert {tensor.device.type for tensor in got} == {"cpu"}
     assert_close(got, expected, **EXACT)
 
@@ -129,6 +142,19 @@ def test_a_training_on_a_gpu_stays_there_and_resumes_there(method, tmp_path):
     assert {tensor.device.type for tensor in got} == {"cuda"}
     again = a_whole_training(method, "cuda", path)
     assert_close(again[2:-3], got[2:-3], **EXACT)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+def test_a_training_compiled_for_a_gpu_stays_there_and_follows_the_formula(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    got = a_whole_training(META_SGD, "cuda", path, compiled=True)
+    assert {tensor.device.type for tensor in got} == {"cuda"}
+    again = a_whole_training(META_SGD, "cuda", path, compiled=True)
+    assert_close(again[2:-3], got[2:-3], **EXACT)
+    monkeypatch.setattr(meta_training, "compile_gradient", lambda formula, learned, data: formula)
+    plain = a_whole_training(META_SGD, "cuda", compiled=True)
+    assert_close(got[2:-3], plain[2:-3], rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
