@@ -116,14 +116,19 @@ def compile_gradient(gradient: MetaGradient, learned: list[Tensor], data: Any) -
         If PyTorch cannot compile it here; with the reason's first line.
     """
     traced = make_fx(gradient)(learned, data)
-    options: Any = {"cpp_wrapper": learned[0].is_cpu}
-    compiled = torch.compile(traced.forward, fullgraph=True, options=options)
     try:
+        options: Any = {
+            "cpp_wrapper": learned[0].is_cpu,
+            # They would check in every step that the shapes are still those of the trace, which
+            # takes as long as a third of the arithmetic on a few tasks.
+            "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
+        }
+        compiled = torch.compile(traced.forward, fullgraph=True, options=options)
         compiled(learned, data)
     except Exception as error:
         raise RuntimeError(
             "compiled=True: PyTorch could not compile the meta-gradient here "
-            f"({str(error).strip().splitlines()[0]}). It needs a C++ compiler, such as Debian's "
-            "g++; without one, leave compiled out"
+            f"({str(error).strip().splitlines()[0]}). It needs a recent PyTorch and a C++ "
+            "compiler, such as Debian's g++; without them, leave compiled out"
         ) from error
     return compiled

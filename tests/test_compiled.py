@@ -313,5 +313,5 @@ def test_without_a_compiler_one_sentence_says_so(tmp_path):
     sentence = done.stderr.strip().splitlines()[-1]
     assert sentence.startswith("RuntimeError: compiled=True: PyTorch could not compile the meta-")
     assert "InvalidCxxCompiler" in sentence
-    assert sentence.endswith("It needs a C++ compiler, such as Debian's g++; without one, leave "
-                             "compiled out")
+    assert sentence.endswith("It needs a recent PyTorch and a C++ compiler, such as Debian's g++; "
+                             "without them, leave compiled out")

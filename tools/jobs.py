@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -29,7 +30,7 @@ def run(work: Work, names: list[str], folder: Path, workers: int) -> dict[str, o
     fresh = not any(folder.iterdir())
     began = time.time()
     context = get_context("spawn")
-    reports = context.Manager().Queue()
+    reports = context.SimpleQueue()
     done = {name: float(name not in todo) for name in names}
     first: dict[str, float] = {}
     with ProcessPoolExecutor(workers, context, _begin, (reports, os.getpid())) as pool:
@@ -68,19 +69,25 @@ def _line(done: dict[str, float], first: dict[str, float], seconds: float) -> st
 
 
 def _begin(reports: object, parent: int) -> None:
-    global _reports, _parent
-    _reports, _parent = reports, parent
+    global _reports
+    _reports = reports
     torch.set_num_threads(1)
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    """Go when the parent was killed: two trainings must not write one checkpoint."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
 
 
 def _do(work: Work, name: str, folder: Path) -> None:
-    def tell(fraction: float) -> None:
-        if os.getppid() != _parent:  # killed: two trainings must not write one checkpoint
-            os._exit(1)
-        _reports.put((name, fraction))
-
-    work(name, folder, tell)
-    tell(1.0)
+    try:
+        work(name, folder, lambda fraction: _reports.put((name, fraction)))
+    except Exception as error:
+        raise RuntimeError(f"{name}: {error}") from error
+    _reports.put((name, 1.0))
 
 
 def _processor() -> str:

@@ -80,10 +80,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    folder = STATE
-    if args.quick:
-        folder = STATE / "quick"
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = STATE / ("quick" if args.quick else "whole")
     made = jobs.run(work, list(lab.LAB), folder, args.processes)
     found = {}
     for name in lab.LAB:
@@ -97,6 +94,7 @@ def main() -> None:
     if not args.quick:
         save_checkpoint(RESULT, found, {"made": made | {"command": "python tools/lab.py"}})
         print(f"written: {RESULT.relative_to(ROOT)}")
+    shutil.rmtree(folder)  # so that the same command trains everything again
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@
     python tools/table.py --choose        how the outer rates were chosen, on validation tasks
     python tools/table.py --quick         the same in a minute, with short trainings; writes nothing
 
-Killed at any moment, the same command goes on from the checkpoints in _build/table. The result,
-``metasgd_core/results/sinusoid-table.safetensors``, holds for every training the last theta and
-alpha, the meta-loss on the way, and each test curve's error, with how it was made.
+Killed at any moment, the same command goes on from the checkpoints in _build/table, which go when
+it is done. The result, ``metasgd_core/results/sinusoid-table.safetensors``, holds for every
+training the last theta and alpha, the meta-loss on the way, and each test curve's error, with how
+it was made.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from metasgd_core.studies import table
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "metasgd_core" / "results" / "sinusoid-table.safetensors"
 STATE = ROOT / "_build" / "table"
-QUICK_ITERATIONS = 1000
+QUICK_ITERATIONS = 1200
 #: Outer rates and what is left of them at the end, tried on validation tasks.
 CHOICES = {
     f"{name}, rate {lr:g} to {lr * final:g}": replace(setting, lr=lr, final_lr=final)
@@ -42,17 +43,26 @@ def work(name: str, folder: Path, tell) -> None:
     setting = SETTINGS[name]
     quick, choosing = folder.name == "quick", name in CHOICES
     iterations = QUICK_ITERATIONS if quick else table.ITERATIONS
-    losses = []
+    training, on_the_way = folder / f"{name}.training", folder / f"{name}.losses"
+    losses = {}
+    if training.exists() and on_the_way.exists():
+        losses = {int(k): v for k, v in load_checkpoint(on_the_way)[0].items()}
+    if training.exists() and load_checkpoint(training)[1]["done"] not in losses:
+        training.unlink()  # killed between the two files: that loss is lost, so begin again
+        losses = {}
     for record in table.train(
         setting, seeds=5 if choosing else table.SEEDS, iterations=iterations,
-        checkpoint=folder / f"{name}.training", compiled=not quick,
+        record_every=max(1, iterations // 60), checkpoint=training, compiled=not quick,
     ):
-        losses.append(record.loss)
+        # A training that was over already has no loss to tell, but the file has.
+        losses.setdefault(record.iteration, record.loss)
+        save_checkpoint(on_the_way, {str(k): v for k, v in losses.items()}, {})
         tell(0.95 * record.iteration / iterations)
     tensors = {f"theta.{n}": p for n, p in record.theta.items()}
     if setting.method.learn_alpha:
         tensors |= {f"alpha.{n}": a for n, a in record.alpha.items()}
-    tensors |= {"losses": torch.stack(losses, dim=-1), "diverged": record.diverged}
+    in_order = [losses[iteration] for iteration in sorted(losses)]
+    tensors |= {"losses": torch.stack(in_order, dim=-1), "diverged": record.diverged}
     redraws = 10 if quick else table.REDRAWS
     for shots in (setting.shots,) if choosing else table.SHOTS:
         tensors[f"tested on {shots}"] = table.held_out(
@@ -89,17 +99,13 @@ def main() -> None:
     names = groups[args.only] if args.only else [*table.TABLE, *table.VARIANTS]
     if args.choose:
         names = list(CHOICES)
-    folder = STATE
-    if args.choose:
-        folder = STATE / "choose"
-    if args.quick:
-        folder = STATE / "quick"
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = STATE / ("quick" if args.quick else "choose" if args.choose else "whole")
     made = jobs.run(work, names, folder, args.processes)
     found = collect(names, folder)
     show(names, found)
     print(f"{made['seconds']:.0f} s with {made['processes']} processes")
     if args.quick:
+        shutil.rmtree(folder)
         return
     # What other commands of this tool have found stays in the file.
     old, notes = load_checkpoint(RESULT) if RESULT.exists() else ({}, {"made": {}})
@@ -109,6 +115,7 @@ def main() -> None:
     notes["made"] |= {name: made | {"command": command} for name in names}
     RESULT.parent.mkdir(exist_ok=True)
     save_checkpoint(RESULT, kept | found, {"made": notes["made"], "seeds": table.SEEDS})
+    shutil.rmtree(folder)  # so that the same command makes the table from nothing again
     print(f"written: {RESULT.relative_to(ROOT)}")
 
 

@@ -124,7 +124,8 @@ def train(
 ) -> Iterator[Record]:
     """Train one setting with several seeds at once, along the runs axis.
 
-    Every setting begins from the same first weights and meets the same tasks, seed by seed.
+    Seed by seed, settings with the same `std` begin from the same first weights, and settings with
+    the same `shots` meet the same tasks and points (compiled or not; not between the two).
     """
     check_count("seeds", seeds)
     first = generator(FIRST)
