@@ -20,7 +20,7 @@ help:
 	@echo "make results     train again what chapters 10 and 11 read, about an hour (can be killed and resumed)"
 	@echo "make table       make the paper's table again (chapter 8), under 15 minutes (can be killed and resumed)"
 	@echo "make alpha-lab   train the arms of chapter 7 again, about 25 minutes (can be killed and resumed)"
-	@echo "make bench       time the meta-step against a plain loop and other libraries"
+	@echo "make bench       time the meta-step against a plain loop and other libraries, about 8 minutes"
 	@echo "make zip         pack the built book for someone without Python"
 	@echo "make clean       remove what was built; .venv stays"
 	@echo "Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu (Linux without a GPU)"
@@ -68,8 +68,18 @@ table: .venv/.installed
 alpha-lab: .venv/.installed
 	@$(BIN)/python tools/lab.py $(ARGS)
 
-bench: .venv/.installed
-	@$(BIN)/python tools/bench.py
+# Other libraries to time against, in an environment of their own: the book needs none of them.
+.venv-bench/.installed: .venv/.installed requirements.txt tools/bench-requirements.txt
+	@echo "Making .venv-bench, with the libraries to compare with; the first time takes minutes."
+	@$(BIN)/python -m venv .venv-bench
+	@test -z "$$TORCH_INDEX" || .venv-bench/bin/python -m pip -q install --no-deps \
+		--index-url "$$TORCH_INDEX" "$$(grep '^torch==' requirements.txt)"
+	@.venv-bench/bin/python -m pip -q install -c requirements.txt -r tools/bench-requirements.txt \
+		|| { echo "Installing failed: pip's last lines above say why."; exit 1; }
+	@touch $@
+
+bench: .venv-bench/.installed
+	@PYTHONPATH=. .venv-bench/bin/python tools/bench.py $(ARGS)
 	@$(BIN)/python tools/bench_cartpole.py
 
 zip: _build/.book

@@ -1,203 +1,161 @@
-"""Time one whole Meta-SGD meta-step (data, meta-gradient, Adam) against other ways to write it.
+"""Time whole Meta-SGD meta-steps (data, meta-gradient, Adam), ours and others': ``make bench``.
 
-All ways run in this process, on one thread, in turn, round after round, so that they share
-whatever else the machine is doing; what is compared is the ratio within a round, and its median
-over the rounds is reported. Before anything is timed, all of them must give the same
-meta-gradient, in float64.
+    python tools/bench.py            measure, and print the tables
+    python tools/bench.py --write    also store them, for the page "Where the time goes"
+    python tools/bench.py --page     only write that page's tables again, from what is stored
 
-    python tools/bench.py [--rounds 20] [--tasks 4 25 100]
+Every way runs in this process, on one core and one thread, in turn, round after round, so that all
+share whatever else the machine is doing. Compared is the ratio within a round; reported, its median
+over the rounds. Before anything is timed, all must give the same meta-gradient.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
+import os
 import platform
-import statistics
+import shlex
+import sys
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
-from torch.nn.functional import mse_loss
+from bench_report import tables, write_page
+from bench_ways import PARTS, QUERY_SHOTS, SHOTS, Way, missing, operations, start, ways
+from jobs import processor
 
-from metasgd_core import META_SGD, MLP, Sinusoid, init_alpha, init_theta, meta_loss, meta_train
-from metasgd_core.types import Params
+from metasgd_core import MLP, Sinusoid
 
-SHOTS = QUERY_SHOTS = 10
-#: (family, theta, alpha, tasks, generator) -> the meta-loss, with a graph back to theta and alpha
-Loss = Callable[..., Tensor]
-
-
-def ours(family, theta, alpha, tasks, generator) -> Tensor:
-    """The package: one batched inner gradient."""
-    return meta_loss(
-        family, theta, alpha, tasks, META_SGD,
-        shots=SHOTS, query_shots=QUERY_SHOTS, generator=generator,
-    )
+RESULT = Path(__file__).resolve().parents[1] / "metasgd_core" / "results" / "speed.json"
+#: Seconds that a way computes before the next has its turn. A single step would start from the
+#: caches that the way before left behind, which no training does.
+TURN = 0.3
+#: The largest difference of two meta-gradients in float64, relative to the largest entry.
+SAME = 1e-10
 
 
-def _draw(family, tasks, generator) -> tuple[Tensor, Tensor]:
-    return family.sample_data(tasks, None, SHOTS + QUERY_SHOTS, generator=generator)
+def pin() -> int | None:
+    """Keep this process, and the threads that it starts from now on, to one core; return which."""
+    if not hasattr(os, "sched_setaffinity"):  # macOS, Windows
+        return None
+    core = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    return core
 
 
-def plain_loop(family, theta, alpha, tasks, generator, run=functional_call) -> Tensor:
-    """The textbook: a Python loop over tasks, ``autograd.grad`` in each."""
-    total = torch.zeros(())
-    for x, y in zip(*_draw(family, tasks, generator), strict=True):
-        loss = mse_loss(run(family.model, theta, (x[:SHOTS],)), y[:SHOTS])
-        grads = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
-        phi = {n: p - alpha[n] * g for (n, p), g in zip(theta.items(), grads, strict=True)}
-        total = total + mse_loss(run(family.model, phi, (x[SHOTS:],)), y[SHOTS:])
-    return total / len(tasks.amplitude)
+def check_agreement(ways: dict[str, Way]) -> dict[str, float]:
+    """Return how far each way's meta-gradient is from the first's.
 
-
-def lean_loop(family, theta, alpha, tasks, generator) -> Tensor:
-    """The same loop, with the network written out as a function instead of called as a module."""
-    return plain_loop(family, theta, alpha, tasks, generator, run=_mlp)
-
-
-def _mlp(_: nn.Module, phi: Params, inputs: tuple[Tensor]) -> Tensor:
-    (h,) = inputs
-    for depth in range(len(phi) // 2):
-        h = torch.relu(h) if depth else h
-        h = nn.functional.linear(h, phi[f"layers.{depth}.weight"], phi[f"layers.{depth}.bias"])
-    return h
-
-
-def torch_func(family, theta, alpha, tasks, generator) -> Tensor:
-    """``torch.func``: the loss of one task, ``grad`` of it, ``vmap`` over tasks."""
-
-    def support_loss(theta: Params, x: Tensor, y: Tensor) -> Tensor:
-        return mse_loss(functional_call(family.model, theta, (x,)), y)
-
-    def task_loss(x: Tensor, y: Tensor) -> Tensor:
-        grads = grad(support_loss)(theta, x[:SHOTS], y[:SHOTS])
-        phi = {n: p - alpha[n] * grads[n] for n, p in theta.items()}
-        return support_loss(phi, x[SHOTS:], y[SHOTS:])
-
-    return vmap(task_loss)(*_draw(family, tasks, generator)).mean()
-
-
-def with_higher(family, theta, alpha, tasks, generator) -> Tensor:
-    """The library ``higher``: a functional copy of the module and of its optimiser for each task.
-
-    Its SGD takes one rate a tensor; alpha per entry enters as a rescaling of the gradients.
+    Raises
+    ------
+    SystemExit
+        If one is not the same up to rounding: it computes something else.
     """
-    import higher
-
-    def scale(grads: list[Tensor]) -> list[Tensor]:
-        return [a * g for a, g in zip(alpha.values(), grads, strict=True)]
-
-    inner = torch.optim.SGD(family.model.parameters(), lr=1.0)
-    total = torch.zeros(())
-    for x, y in zip(*_draw(family, tasks, generator), strict=True):
-        with higher.innerloop_ctx(family.model, inner) as (net, opt):
-            net.update_params(list(theta.values()))
-            loss = mse_loss(net(x[:SHOTS]), y[:SHOTS])
-            opt.step(loss, grad_callback=scale)
-            total = total + mse_loss(net(x[SHOTS:]), y[SHOTS:])
-    return total / len(tasks.amplitude)
-
-
-WAYS: dict[str, Loss] = {
-    "ours": ours, "plain loop": plain_loop, "lean loop": lean_loop, "torch.func": torch_func,
-    "higher": with_higher,
-}
-
-
-def start(dtype: torch.dtype) -> tuple[Sinusoid, Params, Params, torch.Generator]:
-    generator = torch.Generator().manual_seed(0)
-    family = Sinusoid(model=MLP().to(dtype))
-    theta = init_theta(family.model, generator=generator)
-    return family, theta, init_alpha(theta, "entry", 0.02), generator
-
-
-def check_agreement(ways: dict[str, Loss]) -> float:
-    """Return the largest relative difference between any way's meta-gradient and ours."""
-    family, theta, alpha, generator = start(torch.float64)
-    leaves = [p.requires_grad_() for p in (*theta.values(), *alpha.values())]
+    theta, alpha, generator = start(torch.float64)
+    family = Sinusoid(MLP().double())
     tasks = family.sample_tasks(7, generator=generator)
-    state = generator.get_state()
-    found = {}
-    for name, way in ways.items():
-        generator.set_state(state)
-        grads = torch.autograd.grad(way(family, theta, alpha, tasks, generator), leaves)
-        found[name] = torch.cat([g.flatten() for g in grads])
-    reference = found["ours"]
-    worst = max(float((g - reference).abs().max() / reference.abs().max()) for g in found.values())
-    if worst > 1e-10:
-        raise SystemExit(f"the ways disagree on the meta-gradient (relative {worst:.1e})")
-    return worst
+    points = family.sample_data(tasks, None, SHOTS + QUERY_SHOTS, generator=generator)
+    found = {name: way.gradient(theta, alpha, points) for name, way in ways.items()}
+    first, reference = next(iter(found.items()))
+    scale = reference.abs().max()
+    apart = {name: float((g - reference).abs().max() / scale) for name, g in found.items()}
+    wrong = ", ".join(f"{name} ({off:.1e})" for name, off in apart.items() if not off <= SAME)
+    if wrong:
+        raise SystemExit(f"Not the meta-gradient of {first} (relative difference): {wrong}.")
+    return apart
 
 
-def blocks(way: Loss, n_tasks: int, size: int) -> Iterator[None]:
-    """Take `size` whole meta-steps each time the iterator is asked."""
-    family, theta, alpha, generator = start(torch.float32)
-    if way is ours:
-        yield from meta_train(
-            family, theta, alpha, META_SGD, iterations=10**9, meta_batch=n_tasks, shots=SHOTS,
-            query_shots=QUERY_SHOTS, generator=generator, record_every=size,
-        )
-    leaves = [p.requires_grad_() for p in (*theta.values(), *alpha.values())]
-    outer = torch.optim.Adam(leaves, lr=1e-3, fused=True)
-    while True:
-        for _ in range(size):
-            tasks = family.sample_tasks(n_tasks, generator=generator)
-            outer.zero_grad()
-            way(family, theta, alpha, tasks, generator).backward()
-            outer.step()
-        yield
+def seconds_of(blocks: Iterator[Any], times: int = 1) -> float:
+    began = time.perf_counter()
+    for _ in range(times):
+        next(blocks)
+    return time.perf_counter() - began
 
 
-def time_ways(
-    ways: dict[str, Loss], n_tasks: int, rounds: int, size: int = 20
-) -> dict[str, list[float]]:
-    """Return each way's seconds a meta-step, one figure a round, the ways taking turns.
+def take_turns(trainings: dict[str, tuple[Way, int, int]], rounds: int) -> dict[str, Any]:
+    """Return the seconds a meta-step of each training, one figure a round.
 
-    A turn is `size` steps long: a single step would start from the caches that the way before
-    left behind, which no training does.
+    `trainings` are (way, tasks, runs) by name. A way that compiles also gets the seconds for that.
     """
-    running = {name: blocks(way, n_tasks, size) for name, way in ways.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for round_ in range(rounds + 1):
-        for name, block in running.items():
-            began = time.perf_counter()
-            next(block)
-            if round_:  # the first warms up
-                seconds[name].append((time.perf_counter() - began) / size)
-    return seconds
+    running, blocks, rows = {}, {}, {}
+    for name, (way, tasks, runs) in trainings.items():
+        running[name] = way.train(tasks, runs, way.block)
+        first, usual = seconds_of(running[name]), seconds_of(running[name])
+        blocks[name] = max(1, round(TURN / usual))
+        rows[name] = {"compiling": round(first - usual, 2) if way.compiles else None, "seconds": []}
+    for _ in range(rounds):
+        for name, (way, _, _) in trainings.items():
+            took = seconds_of(running[name], blocks[name]) / (blocks[name] * way.block)
+            rows[name]["seconds"].append(float(f"{took:.4g}"))
+    return rows
 
 
-def main() -> None:
+def measure(ways: dict[str, Way], tasks: list[int], runs: list[int], rounds: int) -> dict[str, Any]:
+    """Return the whole report; the page's tables are made from nothing else."""
+    began = time.perf_counter()
+    apart = check_agreement(ways)
+    print(f"The same meta-gradient in all ways, to {max(apart.values()):.0e} (relative, float64).")
+    groups = {f"{n} tasks": {name: (way, n, 1) for name, way in ways.items()} for n in tasks}
+    groups["runs"] = {
+        f"{name}, {r} runs": (way, tasks[0], r)
+        for name, way in ways.items() if way.runs for r in runs
+    }
+    groups["parts"] = {name: (part, tasks[0], 1) for name, part in PARTS.items()}
+    rows = {}
+    for group, trainings in groups.items():
+        print(f"Timing {group} ...", flush=True)
+        rows[group] = take_turns(trainings, rounds)
+    counts = {name: [operations(way, n) for n in tasks]
+              for name, way in ways.items() if not way.compiles}
+    packages = ["torch", "jax", "optax", "torchopt", "higher", "numpy"]
+    return {
+        "date": time.strftime("%Y-%m-%d"), "processor": processor(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages if name not in missing()},
+        "tasks": tasks, "runs": runs, "rounds": rounds,
+        "minutes": round((time.perf_counter() - began) / 60, 1), "apart": apart,
+        "operations": counts, "groups": rows,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tasks", type=int, nargs="+", default=[4, 25, 100])
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--tasks", type=int, nargs="+", default=[4, 25, 100, 1000])
+    parser.add_argument("--runs", type=int, nargs="+", default=[1, 5, 20])
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--ways", nargs="+", metavar="WAY", help="only these")
     parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
-    args = parser.parse_args()
+    parser.add_argument("--write", action="store_true", help="store them, and the page's tables")
+    parser.add_argument("--page", action="store_true", help="only the page, from what is stored")
+    args = parser.parse_args(arguments)
+    if args.page:
+        write_page(json.loads(RESULT.read_text(encoding="utf-8")))
+        return
+    core = pin()  # before JAX is imported, which counts the cores it may use
     torch.set_num_threads(1)
-    ways = dict(WAYS)
-    if importlib.util.find_spec("higher") is None:
-        print("higher is not installed here: left out (pip install higher)")
-        del ways["higher"]
-    worst = check_agreement(ways)
-    print(f"same meta-gradient in all ways: largest relative difference {worst:.1e}, float64")
-    print(f"torch {torch.__version__}, one thread, {platform.machine()}, {args.rounds} rounds")
-    print(f"{'tasks':>5}  {'way':<12}{'ms a step':>10}{'times ours':>12}   (medians)")
-    report = []
-    for n_tasks in args.tasks:
-        seconds = time_ways(ways, n_tasks, args.rounds)
-        for name, values in seconds.items():
-            ratios = [a / b for a, b in zip(values, seconds["ours"], strict=True)]
-            row = {"tasks": n_tasks, "way": name, "ms": 1e3 * statistics.median(values),
-                   "ratio": statistics.median(ratios)}
-            report.append(row)
-            print(f"{n_tasks:>5}  {name:<12}{row['ms']:>10.2f}{row['ratio']:>12.2f}")
-    if args.out:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+    print("One thread." if core is None else f"One thread, on core {core} alone.")
+    if absent := missing():
+        print(f"Not installed here, and so not timed: {', '.join(absent)}. `make bench` installs "
+              "what to compare with into an environment of its own, .venv-bench.")
+    found = ways()
+    if unknown := [name for name in args.ways or [] if name not in found]:
+        parser.error(f"no way {unknown[0]!r} here; there are: {', '.join(map(repr, found))}")
+    torch._inductor.config.force_disable_caches = True  # else only the first bench compiles
+    warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")
+    report = {"command": shlex.join(["python", *sys.argv]), "pinned": core is not None} | measure(
+        {name: found[name] for name in args.ways or found}, args.tasks, args.runs, args.rounds
+    )
+    print("", *filter(None, tables(report).values()), sep="\n\n")
+    for path in (args.out, RESULT if args.write else None):
+        if path is not None:
+            path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if args.write:
+        write_page(report)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def run(work: Work, names: list[str], folder: Path, workers: int) -> dict[str, o
     return {
         "seconds": round(time.time() - began, 1), "in_one_go": fresh, "processes": workers,
         "torch": torch.__version__, "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {_processor()}", "cores": os.cpu_count(),
+        "machine": f"{platform.machine()}, {processor()}", "cores": os.cpu_count(),
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -90,7 +90,7 @@ def _do(work: Work, name: str, folder: Path) -> None:
     _reports.put((name, 1.0))
 
 
-def _processor() -> str:
+def processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]

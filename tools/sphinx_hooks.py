@@ -1,16 +1,13 @@
 """What the book's build needs and `_config.yml` cannot say."""
 
-import re
 import shutil
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from docutils.nodes import reference
 from sphinx.application import Sphinx
 from sphinx.config import Config
-from sphinx.environment import BuildEnvironment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,19 +42,6 @@ def mend_roles(
     context["body"] = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 
-def number_by_file_name(app: Sphinx, env: BuildEnvironment) -> list[str]:
-    """Give a chapter the number of its file: chapters 7 and 8 are not written yet."""
-    for name, numbers in env.toc_secnumbers.items():
-        if match := re.match(r"book/(\d\d)-", name):
-            chapter = int(match[1])
-            for anchor, number in numbers.items():
-                numbers[anchor] = number and (chapter, *number[1:])
-            for node in (env.titles[name], *env.tocs[name].findall(reference)):
-                if node.get("secnumber"):
-                    node["secnumber"] = [chapter, *node["secnumber"][1:]]
-    return []
-
-
 def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
     """Copy MathJax beside the pages, from the package that carries it (it needs no Django)."""
     spec = find_spec("mathjax")
@@ -86,7 +70,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("comments_config", {}, "html")  # Jupyter Book sets it for sphinx_comments
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("autodoc-skip-member", skip_tuple_fields)
-    app.connect("env-get-updated", number_by_file_name, priority=900)
     app.connect("html-page-context", mend_roles)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
