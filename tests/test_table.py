@@ -222,6 +222,7 @@ def test_the_file_is_whole_and_says_how_it_was_made(result):
         seeds = 10 if name in WHOLE else 5
         made, tested = notes["made"][name], table.SHOTS if name in WHOLE else (10,)
         assert made["command"] == "python tools/table.py" + " --choose" * (name not in WHOLE)
+        assert made["in_one_go"]
         assert 100 < made["seconds"] < 15 * 60
         assert made["processes"] == made["cores"] == 2
         assert all(made[key] for key in ("torch", "python", "machine", "date")), name
