@@ -117,12 +117,11 @@ def compile_gradient(gradient: MetaGradient, learned: list[Tensor], data: Any) -
     """
     traced = make_fx(gradient)(learned, data)
     try:
-        options: Any = {
-            "cpp_wrapper": learned[0].is_cpu,
-            # They would check in every step that the shapes are still those of the trace, which
-            # takes as long as a third of the arithmetic on a few tasks.
-            "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
-        }
+        options: Any = {"cpp_wrapper": learned[0].is_cpu}
+        # Guards would check in every step that the shapes are still those of the trace, which takes
+        # as long as a third of the arithmetic on a few tasks. Older PyTorch cannot leave them out.
+        if skip := getattr(torch.compiler, "skip_all_guards_unsafe", None):
+            options["guard_filter_fn"] = skip
         compiled = torch.compile(traced.forward, fullgraph=True, options=options)
         compiled(learned, data)
     except Exception as error:

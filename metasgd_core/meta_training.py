@@ -205,8 +205,17 @@ def meta_train(
             done, loss, _each(theta, _copy), _each(_rates(held, method), _copy), diverged.clone()
         )
 
-    if method.objective == "none" or done == iterations:
+    def lost() -> FloatingPointError:
+        return FloatingPointError(
+            f"{method.name}: every run had diverged by meta-iteration {done} (a loss or "
+            f"meta-gradient that is not finite); try a smaller lr (it is {lr}), a smaller "
+            "first alpha, or clip"
+        )
+
+    if method.objective == "none" or done == iterations or diverged.all():
         yield record(torch.full(runs, torch.nan, device=leaves[0].device))
+        if diverged.all():
+            raise lost()
         return
     chunk, drawn = (CHUNK if compiled else 1), None
 
@@ -255,11 +264,7 @@ def meta_train(
             yield record(total / since)
             total, since = torch.zeros_like(total), 0
         if over:
-            raise FloatingPointError(
-                f"{method.name}: every run had diverged by meta-iteration {done} (a loss or "
-                f"meta-gradient that is not finite); try a smaller lr (it is {lr}), a smaller "
-                "first alpha, or clip"
-            )
+            raise lost()
 
 
 def _eager(

@@ -328,6 +328,23 @@ def test_training_stops_when_every_run_has_diverged_and_its_last_record_is_kept(
         next(records)
 
 
+def test_a_lost_training_stays_lost_when_it_is_started_again(tmp_path):
+    """It says so at once, and trains no further."""
+    family = sines()
+    theta, alpha = start(family, runs=(2,))
+    said = []
+    for _ in range(2):
+        records = meta_train(family, theta, alpha, MAML, iterations=50, meta_batch=3, shots=5,
+                             query_shots=6, generator=gen(3), lr=1e200, record_every=10,
+                             optimizer=sgd, checkpoint=tmp_path / "lost")
+        last = next(records)
+        with pytest.raises(FloatingPointError) as error:
+            next(records)
+        said.append((last.iteration, last.theta, str(error.value)))
+    assert_close(said[1][1], said[0][1], **EXACT)
+    assert (said[0][0], said[0][2]) == (said[1][0], said[1][2])
+
+
 def test_a_gradient_that_is_nan_below_a_finite_loss_counts_as_divergence():
     """sqrt(0) is 0, but its derivative is not a number: the loss alone looks healthy."""
     family = sines()

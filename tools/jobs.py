@@ -18,6 +18,8 @@ from pathlib import Path
 
 import torch
 
+from metasgd_core.checkpoint import load_checkpoint
+
 #: (name, folder, tell): do the job, write ``folder/name.safetensors``, call tell(fraction done)
 Work = Callable[[str, Path, Callable[[float], None]], None]
 _reports = None
@@ -44,8 +46,8 @@ def run(work: Work, names: list[str], folder: Path, workers: int) -> dict[str, o
                 done[name] = fraction
             for future in ended:
                 if future.exception():
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise SystemExit(f"stopped: {future.exception()}")
+                    print(f"stopped: {future.exception()}", file=sys.stderr, flush=True)
+                    os._exit(1)  # the other processes follow; what they had done is on file
             if time.time() - said > (5 if sys.stderr.isatty() else 60) or not left:
                 said = time.time()
                 print(_line(done, first, said - began), file=sys.stderr, flush=True)
@@ -55,6 +57,28 @@ def run(work: Work, names: list[str], folder: Path, workers: int) -> dict[str, o
         "machine": f"{platform.machine()}, {processor()}", "cores": os.cpu_count(),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def noted(training: Path, notes: Path) -> dict[int, torch.Tensor]:
+    """Return what was noted of a training at each of its records.
+
+    A checkpoint is written before its record is noted. Killed between the two, that note is lost,
+    so the training begins again.
+    """
+    found = {int(k): v for k, v in load_checkpoint(notes)[0].items()} if notes.exists() else {}
+    if training.exists() and load_checkpoint(training)[1]["done"] in found:
+        return found
+    training.unlink(missing_ok=True)
+    return {}
+
+
+def clear(names: list[str], folder: Path) -> None:
+    """Remove what these jobs left, so that the same command does them from nothing again."""
+    for name in names:
+        for path in folder.glob(f"{name}.*"):
+            path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _line(done: dict[str, float], first: dict[str, float], seconds: float) -> str:

@@ -12,7 +12,6 @@ alpha became.
 from __future__ import annotations
 
 import argparse
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,14 +33,12 @@ def work(name: str, folder: Path, tell) -> None:
     arms = lab.LAB[name]
     quick = folder.name == "quick"
     iterations = lab.ITERATIONS // 20 if quick else lab.ITERATIONS
-    on_the_way = folder / f"{name}.curve"
-    curve = {}
-    if on_the_way.exists():
-        curve = {int(k): v for k, v in load_checkpoint(on_the_way)[0].items()}
+    training, on_the_way = folder / f"{name}.training", folder / f"{name}.curve"
+    curve = jobs.noted(training, on_the_way)
     with suppress(FloatingPointError):  # that all runs of a group are lost is a result, too
         for record in lab.train(
             arms, iterations=iterations, record_every=iterations // 40,
-            checkpoint=folder / f"{name}.training", compiled=not quick,
+            checkpoint=training, compiled=not quick,
         ):
             curve[record.iteration] = lab.held_out(
                 record.theta, record.alpha, seed=lab.VALIDATION, n_tasks=100, steps=1
@@ -81,9 +78,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     folder = STATE / ("quick" if args.quick else "whole")
-    made = jobs.run(work, list(lab.LAB), folder, args.processes)
+    names = list(lab.LAB)
+    made = jobs.run(work, names, folder, args.processes)
     found = {}
-    for name in lab.LAB:
+    for name in names:
         part = load_checkpoint(folder / f"{name}.safetensors")[0]
         found |= {f"{name}/{key}": value for key, value in part.items()}
         after = part["test"][..., 1].mean(1)
@@ -94,7 +92,7 @@ def main() -> None:
     if not args.quick:
         save_checkpoint(RESULT, found, {"made": made | {"command": "python tools/lab.py"}})
         print(f"written: {RESULT.relative_to(ROOT)}")
-    shutil.rmtree(folder)  # so that the same command trains everything again
+    jobs.clear(names, folder)
 
 
 if __name__ == "__main__":

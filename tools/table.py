@@ -14,7 +14,6 @@ it was made.
 from __future__ import annotations
 
 import argparse
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,12 +43,7 @@ def work(name: str, folder: Path, tell) -> None:
     quick, choosing = folder.name == "quick", name in CHOICES
     iterations = QUICK_ITERATIONS if quick else table.ITERATIONS
     training, on_the_way = folder / f"{name}.training", folder / f"{name}.losses"
-    losses = {}
-    if training.exists() and on_the_way.exists():
-        losses = {int(k): v for k, v in load_checkpoint(on_the_way)[0].items()}
-    if training.exists() and load_checkpoint(training)[1]["done"] not in losses:
-        training.unlink()  # killed between the two files: that loss is lost, so begin again
-        losses = {}
+    losses = jobs.noted(training, on_the_way)
     for record in table.train(
         setting, seeds=5 if choosing else table.SEEDS, iterations=iterations,
         record_every=max(1, iterations // 60), checkpoint=training, compiled=not quick,
@@ -105,7 +99,7 @@ def main() -> None:
     show(names, found)
     print(f"{made['seconds']:.0f} s with {made['processes']} processes")
     if args.quick:
-        shutil.rmtree(folder)
+        jobs.clear(names, folder)
         return
     # What other commands of this tool have found stays in the file.
     old, notes = load_checkpoint(RESULT) if RESULT.exists() else ({}, {"made": {}})
@@ -115,7 +109,7 @@ def main() -> None:
     notes["made"] |= {name: made | {"command": command} for name in names}
     RESULT.parent.mkdir(exist_ok=True)
     save_checkpoint(RESULT, kept | found, {"made": notes["made"], "seeds": table.SEEDS})
-    shutil.rmtree(folder)  # so that the same command makes the table from nothing again
+    jobs.clear(names, folder)
     print(f"written: {RESULT.relative_to(ROOT)}")
 
 
