@@ -5,9 +5,9 @@ SHELL := /bin/sh
 
 export PYTHON TORCH_INDEX
 BIN := .venv/bin
-SOURCES := _config.yml _toc.yml pyproject.toml tools/sphinx_hooks.py \
+SOURCES := _config.yml _toc.yml pyproject.toml tools/sphinx_hooks.py tools/figures_hook.py \
 	$(wildcard book/*.ipynb book/*.md book/*.bib book/assets/* book/images/*) \
-	$(wildcard metasgd_core/*.py metasgd_core/*/*.py)
+	$(wildcard metasgd_core/*.py metasgd_core/*/*.py metasgd_core/widgets/*)
 
 help:
 	@echo "make book        build the book into _build/html (the first time also makes .venv)"
@@ -19,7 +19,7 @@ help:
 	@echo "make figures     draw the figure of the landing page again"
 	@echo "make results     train again what chapters 10 and 11 read, about an hour (can be killed and resumed)"
 	@echo "make table       make the paper's table again (chapter 8), under 15 minutes (can be killed and resumed)"
-	@echo "make alpha-lab   train the arms of chapter 7 again, about 25 minutes (can be killed and resumed)"
+	@echo "make alpha-lab   train the arms of chapter 7 again, about half an hour (can be killed and resumed)"
 	@echo "make bench       time the meta-step against a plain loop and other libraries, about 8 minutes"
 	@echo "make zip         pack the built book for someone without Python"
 	@echo "make clean       remove what was built; .venv stays"

@@ -1,4 +1,4 @@
-"""Pictures: arrays in, a matplotlib ``Axes`` drawn on. The only module that imports matplotlib.
+"""Pictures: arrays in, a matplotlib ``Axes`` drawn on. Only this and the widgets import matplotlib.
 
 One palette serves the whole book (Okabe and Ito's, which stays apart for colour-blind readers),
 and a method keeps its colour, marker and line style on every page.

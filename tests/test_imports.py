@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "metasgd_core"
 
 # types <- models, policy_gradient, tasks, alpha <- adaptation, methods
-# <- objectives, compiled, processes <- meta_training, evaluation <- studies, plotting;
+# <- objectives, compiled, processes <- meta_training, evaluation <- studies, plotting <- widgets;
 # environments stand alone
 MAY_IMPORT = {
     "types": set(),
@@ -31,11 +31,16 @@ MAY_IMPORT = {
         "types", "models", "alpha", "methods", "meta_training", "evaluation", "tasks", "studies",
     },
     "plotting": {"types", "methods", "meta_training", "evaluation"},
+    "widgets": {
+        "types", "models", "adaptation", "checkpoint", "environments", "policy_gradient", "tasks",
+        "plotting", "widgets",
+    },
 }
 # The packages that one module alone may know.
 ONLY_IN = {
     "gymnasium": {"environments"},
-    "matplotlib": {"plotting"},
+    "anywidget": {"widgets"},
+    "matplotlib": {"plotting", "widgets"},
     "safetensors": {"checkpoint"},
     "tqdm": {"meta_training"},
 }

@@ -171,6 +171,7 @@ def test_the_file_holds_every_group_with_ten_seeds(result):
             assert records.tolist() == list(range(500, lab.ITERATIONS + 1, 500))
         assert tensors[f"{name}/test"][alive][:, :2].isfinite().all(), name
     assert notes["made"]["command"] == "python tools/lab.py"
+    assert notes["made"]["in_one_go"]
 
 
 @pytest.mark.parametrize(("group", "steps"), [("start", 1), ("fixed", 10)])

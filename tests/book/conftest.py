@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
@@ -25,3 +26,10 @@ def pages() -> list[Path]:
 def _built(request):
     if request.node.get_closest_marker("built") and not (HTML / "index.html").exists():
         pytest.fail("the book is not built: run `make book` first")
+
+
+@pytest.fixture(scope="session")
+def driver():
+    """Playwright, once: a second in the same thread is refused, and many files share `browser`."""
+    with sync_playwright() as playwright:
+        yield playwright

@@ -11,7 +11,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import HTML, pages
 from known_faults import ACCESSIBILITY, CONSOLE
-from playwright.sync_api import sync_playwright
 
 pytestmark = [pytest.mark.built, pytest.mark.browser]
 
@@ -38,16 +37,15 @@ OPEN_ALL = """() => {
 
 
 @pytest.fixture(scope="session")
-def browser():
+def browser(driver):
     if CHROMIUM is None:
         reason = (
             "no Chromium here: the pages were not tried in a browser (Debian: apt install chromium)"
         )
         pytest.fail(reason) if os.environ.get("REQUIRE_BROWSER") else pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield browser
+    browser.close()
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from base64 import b64encode
 from collections import Counter
 
 import nbformat
@@ -10,6 +11,9 @@ import yaml
 from conftest import CHAPTERS, REPOSITORY, ROOT
 from notebooks import canonical
 
+import metasgd_core.widgets
+
+VIEW, STATE = (f"application/vnd.jupyter.widget-{part}+json" for part in ("view", "state"))
 LINE = 88  # characters of code that fit the page
 
 SETUP = f"""\
@@ -63,6 +67,7 @@ def test_was_run_from_top_to_bottom(path):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     for cell in cells:
         shown = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+        shown = [output for output in shown if VIEW not in output.data]  # those are tested below
         pictures = cell.source.count("plt.show()") + cell.source.count("\nImage(")  # animations
         assert len(shown) == pictures, cell.source
         printed = [output for output in cell.outputs if output.output_type == "stream"]
@@ -181,13 +186,36 @@ def test_labels_are_used_once(path):
 
 def test_widgets_have_their_state(path):
     """JupyterLab's own save drops it, and the page then shows nothing."""
-    view, state = (
-        "application/vnd.jupyter.widget-view+json",
-        "application/vnd.jupyter.widget-state+json",
-    )
-    models = read(path).metadata.get("widgets", {}).get(state, {}).get("state", {})
-    shown = {o.data[view]["model_id"] for _, o in outputs(path) if view in o.get("data", {})}
+    models = read(path).metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    shown = {o.data[VIEW]["model_id"] for _, o in outputs(path) if VIEW in o.get("data", {})}
     assert shown <= set(models)
+
+
+def test_figures_fit_the_code(path):
+    """A chapter's interactive figure has a picture for GitHub, and the traits that the code has."""
+    models = read(path).metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    stale = f"the figure has changed: `make notebooks ONLY={path.stem}`"
+    names = []
+    for cell, output in outputs(path):
+        if VIEW not in output.get("data", {}):
+            continue
+        model = models[output.data[VIEW]["model_id"]]
+        stored = model["state"]
+        module, _, name = stored.get("_anywidget_id", "").rpartition(".")
+        if not module.startswith("metasgd_core.widgets."):
+            continue
+        assert set(output.data) == {VIEW, "image/png", "text/plain"}, cell.source
+        state = {name: stored[name] for name in stored["_state"]}
+        figure = getattr(metasgd_core.widgets, name)(figure_id=stored["_figure"], **state)
+        assert output.data["text/plain"] == repr(figure), stale
+        assert figure._state == stored["_state"], stale
+        present = {name: getattr(figure, name) for name in figure.keys if name.startswith("_")}
+        for trait, value in present.items():
+            if isinstance(value, bytes):
+                kept = [b["data"] for b in model.get("buffers", []) if b["path"] == [trait]]
+                assert kept == [b64encode(value).decode()], stale
+        names.append(stored["_figure"])
+    assert len(names) == len(set(names)), "two figures under one id: give one a figure_id"
 
 
 def test_is_in_the_table_of_contents(path):

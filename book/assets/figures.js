@@ -1,0 +1,59 @@
+// Bring the page's figures to life without a kernel: each place that the build left for one is drawn by the
+// figure's own code from the state that the notebook stored. Only pages with a figure load this.
+(() => {
+  /** What a figure asks of a live widget's model, with nobody at the other end. */
+  function makeModel(state) {
+    const listeners = {};
+    const tell = (event) => (listeners[event] || []).forEach((listener) => listener());
+    return {
+      linked: true, // this page may hold the state in its address; a running notebook cannot
+      get: (name) => state[name],
+      set(name, value) {
+        if (JSON.stringify(state[name]) === JSON.stringify(value)) return;
+        state[name] = value;
+        tell(`change:${name}`);
+        tell("change");
+      },
+      save_changes() {},
+      send() {},
+      on(event, listener) { (listeners[event] = listeners[event] || []).push(listener); },
+      off(event, listener) { listeners[event] = (listeners[event] || []).filter((known) => listener && known !== listener); },
+    };
+  }
+
+  function readState({ state, buffers = [] }) {
+    for (const { path, data } of buffers) {
+      const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+      state[path[0]] = new DataView(bytes.buffer);
+    }
+    return state;
+  }
+
+  /** A link with a state names the figure before its "?", which no browser finds by itself. */
+  function goToFigure() {
+    const [id, query] = location.hash.slice(1).split("?");
+    if (query !== undefined) document.getElementById(id)?.scrollIntoView();
+  }
+
+  function start() {
+    const stored = document.querySelector('script[type="application/vnd.jupyter.widget-state+json"]');
+    const models = JSON.parse(stored.textContent).state;
+    for (const place of document.querySelectorAll(".mf-place")) {
+      try {
+        const state = readState(models[place.dataset.model]);
+        window.bookFigures[place.dataset.figure].render({ model: makeModel(state), el: place });
+      } catch (error) {
+        const sentence = document.createElement("p");
+        sentence.setAttribute("role", "alert");
+        sentence.textContent = `This figure cannot be drawn here: ${error.message}.`;
+        place.replaceChildren(sentence);
+      }
+    }
+    goToFigure();
+  }
+
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", start);
+  else start();
+  addEventListener("load", goToFigure);
+  addEventListener("hashchange", goToFigure);
+})();

@@ -1,0 +1,7 @@
+"""Interactive figures: they compute in the page, with a kernel or without."""
+
+from metasgd_core.widgets.cartpole import CartPolePlay
+from metasgd_core.widgets.sine import AdaptSine
+from metasgd_core.widgets.valley import Valley
+
+__all__ = ["AdaptSine", "CartPolePlay", "Valley"]

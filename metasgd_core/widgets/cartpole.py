@@ -1,0 +1,153 @@
+"""CartPole in the page: pick the secret side, let ten episodes and one step find it out."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+import traitlets
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Picture
+from torch import Tensor
+
+from metasgd_core.checkpoint import load_checkpoint
+from metasgd_core.plotting import PALETTE, draw_cartpole
+from metasgd_core.widgets.figure import Figure
+
+DATA = Path(__file__).with_name("data") / "cartpole.safetensors"
+STARTS = ("MAML", "Meta-SGD", "joint")
+UPDATES = 3
+#: Lowest and highest value that a control may set.
+RANGES = {
+    "length": (0.1, 4.0),
+    "masspole": (0.02, 2.0),
+    "masscart": (0.2, 5.0),
+    "force": (1.0, 30.0),
+    "gravity": (0.0, 30.0),
+    "speed": (0.1, 4.0),
+    "updates": (0, UPDATES),
+    "seed": (0, 2**31 - 1),
+    "episode": (0, 10**6),
+    "step": (0, 500),
+    "earned": (0, 500),
+}
+_TASK = ("length", "masspole", "masscart", "force", "gravity", "side", "seed")
+
+
+@cache
+def starts() -> dict[str, tuple[Tensor, Tensor]]:
+    """Return each start's theta, ``(450,)``, and alpha, ``(1,)`` or ``(450,)``."""
+    tensors, _ = load_checkpoint(DATA)
+    return {name: (tensors[f"{name}/theta"], tensors[f"{name}/alpha"]) for name in STARTS}
+
+
+def _numbers(values: list[Any], count: int) -> bool:
+    return len(values) == count and all(math.isfinite(v) for v in values)
+
+
+class CartPolePlay(Figure):
+    """A CartPole whose policy adapts in the page, by its own ten episodes and their gradient.
+
+    Every attribute can be set when the figure is made and read or changed afterwards.
+
+    Attributes
+    ----------
+    start : {"MAML", "Meta-SGD", "joint"}
+        Whose theta and alpha: the first training seeds of chapter 10's secret side.
+    side : {1, -1, 0}
+        Which side is rewarded: right, left, or every step.
+    updates : int
+        After how many inner steps the policy plays, 0 to 3. Steps not yet taken are taken, on ten
+        episodes each, played under the physics and the side of that moment.
+    length, masspole, masscart, force, gravity : float
+        As in ``CartPoleTasks``; the force is positive.
+    swapped : bool
+        Whether left and right are swapped.
+    seed : int
+        Of all chances: where episodes begin and which actions the policy draws.
+    greedy : bool
+        Whether the policy that plays takes its likelier action instead of drawing one. What it
+        adapts on, it draws always.
+    speed : float
+        Of the animation; 1 is real time.
+    history : list of list of float
+        The task of each step taken: length, masspole, masscart, force (negative: swapped),
+        gravity, side, seed.
+    episode, step, earned : int
+        The number of the episode on show, how far it is, and what it has earned.
+    state : list of float
+        The cart's position (m), velocity (m/s), angle (rad) and angular velocity (rad/s); empty:
+        where the episode begins.
+    """
+
+    sources = ("network.js", "frame.js", "draw.js", "cartpole.js")
+    _figure_id = "cartpole"
+
+    start = traitlets.Enum(STARTS, "MAML").tag(sync=True)
+    side = traitlets.Enum((1, -1, 0), 1).tag(sync=True)
+    updates = traitlets.Int(0).tag(sync=True)
+    length = traitlets.Float(0.5).tag(sync=True)
+    masspole = traitlets.Float(0.1).tag(sync=True)
+    masscart = traitlets.Float(1.0).tag(sync=True)
+    force = traitlets.Float(10.0).tag(sync=True)
+    gravity = traitlets.Float(9.8).tag(sync=True)
+    swapped = traitlets.Bool(False).tag(sync=True)
+    seed = traitlets.Int(0).tag(sync=True)
+    greedy = traitlets.Bool(False).tag(sync=True)
+    speed = traitlets.Float(1.0).tag(sync=True)
+    history: traitlets.List[list[float]] = traitlets.List().tag(sync=True)
+    episode = traitlets.Int(0).tag(sync=True)
+    step = traitlets.Int(0).tag(sync=True)
+    earned = traitlets.Int(0).tag(sync=True)
+    state: traitlets.List[float] = traitlets.List().tag(sync=True)
+    _weights = traitlets.Bytes().tag(sync=True)
+    _rates = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        parts, rates = [], {}
+        for name, (theta, alpha) in starts().items():
+            one = len(alpha) == 1
+            parts += [theta] if one else [theta, alpha]
+            rates[name] = float(alpha) if one else None
+        weights = torch.cat(parts).numpy().astype("<f4").tobytes()
+        super().__init__(_weights=weights, _rates=rates, **traits)
+
+    @traitlets.validate(*RANGES)
+    def _check_range(self, proposal: Any) -> float:
+        name, value = proposal["trait"].name, proposal["value"]
+        low, high = RANGES[name]
+        if not low <= value <= high:
+            raise traitlets.TraitError(f"{name} must be from {low:g} to {high:g}, got {value}")
+        return float(value) if isinstance(low, float) else value
+
+    @traitlets.validate("history")
+    def _check_history(self, proposal: Any) -> list[list[float]]:
+        tasks = [list(task) for task in proposal["value"]]
+        if len(tasks) > UPDATES or not all(_numbers(task, len(_TASK)) for task in tasks):
+            raise traitlets.TraitError(
+                f"history must be up to {UPDATES} tasks of {len(_TASK)} finite numbers, got {tasks}"
+            )
+        return tasks
+
+    @traitlets.validate("state")
+    def _check_state(self, proposal: Any) -> list[float]:
+        state = list(proposal["value"])
+        if state and not _numbers(state, 4):
+            raise traitlets.TraitError(f"state must be empty or four finite numbers, got {state}")
+        return state
+
+    def picture(self) -> bytes:
+        """Return a PNG of the cart as it stands, the rewarded side shaded."""
+        picture = Picture(figsize=(6.0, 2.8), dpi=100, facecolor="white", layout="constrained")
+        canvas, ax = FigureCanvasAgg(picture), picture.subplots()
+        draw_cartpole(ax, self.state or [0.0] * 4, length=self.length)
+        if self.side:
+            ax.axvspan(0, 2.4 * self.side, color=PALETTE["green"], alpha=0.15, zorder=0)
+        ax.set(title=f"{self.start}, after {self.updates} inner step{'s' * (self.updates != 1)}")
+        file = BytesIO()
+        canvas.print_png(file, metadata={"Software": None})
+        return file.getvalue()

@@ -1,0 +1,76 @@
+"""What the interactive figures share: their JavaScript joined, a picture for where none runs."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+import traitlets
+
+HERE = Path(__file__).parent
+
+
+@cache
+def module_text(sources: tuple[str, ...]) -> str:
+    """Return the named files as one ES module: loaded from a blob, it cannot import others."""
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in sources)
+
+
+class Figure(anywidget.AnyWidget):
+    """An interactive figure that computes in the page, with or without a kernel.
+
+    A subclass names its JavaScript in `sources`, a stable id in `_figure_id`, and draws its state
+    with matplotlib in `picture`. Its public traits, tagged ``sync=True``, are its state: what Reset
+    brings back and what a link holds.
+
+    Parameters
+    ----------
+    figure_id : str, optional
+        Names the figure in a link, when a page has two of one kind.
+    **traits
+        The state that the figure begins with.
+    """
+
+    sources: ClassVar[tuple[str, ...]] = ("frame.js", "draw.js")
+    _figure_id: ClassVar[str] = "figure"
+    _css = module_text(("figure.css",))
+
+    _figure = traitlets.Unicode().tag(sync=True)
+    _state = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if "sources" in cls.__dict__:  # not the class that anywidget makes of each instance
+            cls._esm = module_text(cls.sources)
+        super().__init_subclass__(**kwargs)
+
+    def __init__(self, *, figure_id: str | None = None, **traits: Any) -> None:
+        inherited = set(anywidget.AnyWidget.class_trait_names(sync=True))
+        own = [name for name in self.class_trait_names(sync=True) if name not in inherited]
+        unknown = set(traits) - set(self.class_trait_names())
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no {', '.join(sorted(unknown))}; "
+                f"it has {', '.join(sorted(n for n in own if not n.startswith('_')))}"
+            )
+        super().__init__(
+            _figure=figure_id or self._figure_id,
+            _state=sorted(name for name in own if not name.startswith("_")),
+            **traits,
+        )
+
+    def picture(self) -> bytes:
+        """Return the present state as a PNG, for viewers that run no JavaScript."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        name = "" if self._figure == self._figure_id else f"figure_id={self._figure!r}"
+        return f"{type(self).__name__}({name})"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        pictured = {"text/plain": repr(self), "image/png": b64encode(self.picture()).decode()}
+        return {**data, **pictured}, metadata

@@ -1,0 +1,267 @@
+// What every figure has around its pictures: controls tied to the model's traits, read-outs, a summary
+// that is spoken, Reset, and in the built page a link that holds the state.
+
+let frameCount = 0;
+
+/** An HTML element with its attributes (`text`: its content) and children. */
+function element(tag, { text, ...attributes } = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text !== undefined) node.textContent = text;
+  node.append(...children);
+  return node;
+}
+
+/** Whether the page around is dark: the book's switch, JupyterLab's, Colab's, else the reader's. */
+function isDark() {
+  const html = document.documentElement, lab = document.body.dataset.jpThemeLight;
+  const told = html.dataset.theme || html.getAttribute("theme");
+  if (told === "dark" || told === "light") return told === "dark";
+  if (lab !== undefined) return lab === "false";
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+/** The book's colours (metasgd_core.plotting.PALETTE), with text, grid and background of the theme. */
+function palette() {
+  const dark = isDark(), text = dark ? "#e8e8e8" : "#222222";
+  return {
+    black: text, grey: dark ? "#9a9a9a" : "#767676", blue: "#0072B2", sky: "#56B4E9", green: "#009E73",
+    orange: "#E69F00", vermilion: "#D55E00", purple: "#CC79A7",
+    text, grid: dark ? "#3a3f47" : "#dddddd", background: dark ? "#14181e" : "#ffffff",
+  };
+}
+
+/** The colour that a method has on every page. */
+function methodColour(name) {
+  const colour = {
+    random: "grey", joint: "sky", MAML: "blue", FOMAML: "purple", Reptile: "green",
+    "Meta-SGD": "vermilion", "learned scalar": "orange", "learned per tensor": "black",
+  }[name];
+  return palette()[colour || "text"];
+}
+
+function prefersReducedMotion() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
+/** Whether `value` could stand where `first` stands: the same type, all numbers finite. */
+function sameKind(value, first) {
+  if (Array.isArray(first)) {
+    return Array.isArray(value) && value.every((v) => !first.length || sameKind(v, first[0]));
+  }
+  return typeof value === typeof first && (typeof value !== "number" || Number.isFinite(value));
+}
+
+/** The parts of the address after "?" in its hash: figure id -> text. */
+function linkedParts() {
+  const [, query = ""] = location.hash.split("?");
+  return new Map(query.split("&").filter(Boolean).map((part) => {
+    const at = part.indexOf("=");
+    return [part.slice(0, at), part.slice(at + 1)];
+  }));
+}
+
+/**
+ * Put the figure's frame into `el`.
+ * @param {{title: string, goal: string, summary?: string, check?: (state) => string}} options `check`
+ *   returns what is wrong with the state of a link, if anything
+ * @returns the frame: root, stage, controls, say(text), fail(sentence), onRedraw(fn), redraw(), linked
+ */
+function createFrame(el, model, { title, goal, summary = "", check = () => "" }) {
+  const id = `mf-${++frameCount}`;
+  const name = model.get("_figure") || "figure", traits = model.get("_state") || [];
+  const defaults = Object.fromEntries(traits.map((trait) => [trait, model.get(trait)]));
+  const root = element("div", { class: "mf-figure", role: "group", "aria-labelledby": `${id}-title` });
+  const stage = element("div", { class: "mf-stage" });
+  const controls = element("div", { class: "mf-controls" });
+  const readouts = element("dl", { class: "mf-readouts" });
+  const buttons = element("div", { class: "mf-buttons" });
+  const said = element("p", { class: "mf-say", "data-say": "" });
+  const live = element("p", { class: "mf-live", role: "status" });
+  const note = element("p", { class: "mf-note", role: "status", "data-note": "" });
+  root.append(element("p", { class: "mf-title", id: `${id}-title`, text: title }));
+  if (goal) root.append(element("p", { class: "mf-goal", text: goal }));
+  if (summary) root.append(element("p", { class: "mf-summary", text: summary }));
+  root.append(stage, said, readouts, controls, buttons, note, live);
+  el.replaceChildren(root);
+
+  const redrawers = [], syncs = [], checks = {};
+  let waiting = 0, speaking = 0, failed = false;
+  const frame = {
+    root, stage, controls, readouts, buttons, model, id, syncs, checks, linked: Boolean(model.linked), plots: [],
+    set(values) {
+      for (const [trait, value] of Object.entries(values)) model.set(trait, value);
+      model.save_changes();
+    },
+    say(text) {
+      if (said.textContent === text) return;
+      said.textContent = text;
+      clearTimeout(speaking); // spoken when it rests, not at each step of a drag
+      speaking = setTimeout(() => { live.textContent = text; }, 500);
+    },
+    note(text) { note.textContent = text; },
+    fail(sentence) {
+      failed = true;
+      root.replaceChildren(element("p", { class: "mf-fail", role: "alert", text: sentence }));
+      root.dataset.failed = "true";
+    },
+    now() {
+      if (failed) return;
+      root.dataset.theme = isDark() ? "dark" : "light";
+      try {
+        for (const sync of syncs) sync();
+        for (const plot of frame.plots) plot.fit();
+        for (const draw of redrawers) if (!failed) draw();
+      } catch (error) {
+        frame.fail(`This figure has stopped: ${error.message}.`);
+        console.debug(error);
+      }
+    },
+    redraw() {
+      if (!waiting) waiting = requestAnimationFrame(() => { waiting = 0; frame.now(); });
+    },
+    onRedraw(draw) {
+      redrawers.push(draw);
+      if (redrawers.length === 1) restore();
+      frame.now();
+      root.dataset.ready = "true";
+    },
+  };
+
+  /** Take the state from the address, if it holds one of this figure; a faulty one changes nothing. */
+  function restore() {
+    const part = frame.linked && linkedParts().get(name);
+    if (!part) return;
+    try {
+      const state = JSON.parse(decodeURIComponent(part));
+      const wrong = Object.entries(state).some(([trait, value]) => !traits.includes(trait)
+        || !sameKind(value, defaults[trait]) || checks[trait] && !checks[trait](value));
+      if (wrong || check(state)) throw new Error();
+      frame.set(state);
+      note.textContent = "";
+    } catch {
+      note.textContent = "The link to this figure's state is damaged: it shows what it begins with.";
+    }
+  }
+
+  addButton(frame, {
+    label: "Reset", parent: buttons,
+    onClick: () => { frame.set(structuredClone(defaults)); note.textContent = ""; },
+  });
+  if (frame.linked) {
+    root.id = `figure-${name}`;
+    addButton(frame, {
+      label: "Link to this state", parent: buttons,
+      onClick: async () => {
+        const state = Object.fromEntries(traits.map((trait) => [trait, model.get(trait)]));
+        const parts = linkedParts().set(name, encodeURIComponent(JSON.stringify(state)));
+        const query = [...parts].map(([key, text]) => `${key}=${text}`).join("&");
+        history.replaceState(null, "", `#${root.id}?${query}`);
+        note.textContent = "The address of this page now holds this state.";
+        try {
+          await navigator.clipboard.writeText(location.href);
+          note.textContent = "The address of this page now holds this state, and is copied.";
+        } catch { /* the address bar has it */ }
+      },
+    });
+    addEventListener("hashchange", restore);
+  }
+  model.on("change", frame.redraw);
+  const theme = new MutationObserver(frame.now);
+  theme.observe(document.documentElement, { attributeFilter: ["data-theme", "theme"] });
+  theme.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", frame.now);
+  new ResizeObserver(frame.redraw).observe(el);
+  return frame;
+}
+
+/** A row of the controls: a label tied to its input, and a read-out. */
+function addRow(frame, { trait, label }, input, readout) {
+  input.id = `${frame.id}-${trait}`;
+  input.dataset.trait = trait;
+  const row = element("div", { class: "mf-row" }, element("label", { for: input.id, text: label }), input);
+  if (readout) row.append(readout);
+  frame.controls.append(row);
+  return input;
+}
+
+/**
+ * A native range input. With `log` it moves evenly in the logarithm, `step` in powers of ten, and
+ * `digits` are significant ones; otherwise they are decimals.
+ */
+function addSlider(frame, { trait, label, min, max, step = 1, unit = "", digits, log = false }) {
+  const places = digits ?? (log ? 3 : Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+  const to = log ? Math.log10 : (v) => v;
+  const from = log ? (v) => Number((10 ** v).toPrecision(Math.max(3, places))) : (v) => v;
+  const read = (v) => (log ? String(Number(v.toPrecision(places))) : v.toFixed(places)) + (unit === "°" ? unit : unit && ` ${unit}`);
+  const input = element("input", {
+    type: "range", min: to(min), max: to(max), step, "data-lm-suppress-shortcuts": "true",
+  });
+  const readout = element("output", { "data-readout": trait });
+  addRow(frame, { trait, label }, input, readout);
+  readout.htmlFor = input.id;
+  input.addEventListener("input", () => {
+    frame.set({ [trait]: Math.min(max, Math.max(min, from(Number(input.value)))) });
+  });
+  frame.checks[trait] = (value) => value >= min && value <= max;
+  frame.syncs.push(() => {
+    const value = frame.model.get(trait);
+    // While it is moved, the input keeps its own place: the value may be rounded.
+    if (from(Number(input.value)) !== value) input.value = to(value);
+    readout.textContent = read(value);
+    input.setAttribute("aria-valuetext", readout.textContent);
+  });
+  return input;
+}
+
+/** @param {{options: string[][]}} choices pairs of a value and its text */
+function addSelect(frame, { trait, label, options }) {
+  const input = element("select", {}, ...options.map(([value, text]) => element("option", { value, text })));
+  input.addEventListener("change", () => frame.set({ [trait]: options[input.selectedIndex][0] }));
+  frame.checks[trait] = (value) => options.some(([known]) => known === value);
+  frame.syncs.push(() => {
+    input.selectedIndex = options.findIndex(([value]) => value === frame.model.get(trait));
+  });
+  return addRow(frame, { trait, label }, input);
+}
+
+function addCheckbox(frame, { trait, label }) {
+  const input = element("input", { type: "checkbox" });
+  input.addEventListener("change", () => frame.set({ [trait]: input.checked }));
+  frame.syncs.push(() => { input.checked = frame.model.get(trait); });
+  return addRow(frame, { trait, label }, input);
+}
+
+function addButton(frame, { label, onClick, parent = frame.controls }) {
+  const button = element("button", { type: "button", text: label });
+  button.addEventListener("click", onClick);
+  parent.append(button);
+  return button;
+}
+
+/** The seed: a whole number that the reader sees and may change. */
+function addSeed(frame, { trait, label = "Seed" }) {
+  const input = element("input", { type: "number", min: 0, max: 2 ** 31 - 1, step: 1 });
+  const fits = (value) => Number.isInteger(value) && value >= 0 && value < 2 ** 31;
+  input.addEventListener("change", () => {
+    const value = Number(input.value);
+    if (input.value !== "" && fits(value)) frame.set({ [trait]: value });
+    else input.value = frame.model.get(trait);
+  });
+  frame.checks[trait] = fits;
+  frame.syncs.push(() => {
+    if (document.activeElement !== input || Number(input.value) !== frame.model.get(trait)) input.value = frame.model.get(trait);
+  });
+  return addRow(frame, { trait, label }, input);
+}
+
+/** Show a number that the figure computed; `label` is what stands before it. */
+function setReadout(frame, name, text, label = name) {
+  let node = frame.readouts.querySelector(`[data-readout="${name}"]`);
+  if (!node) {
+    node = element("dd", { "data-readout": name });
+    frame.readouts.append(element("div", {}, element("dt", { text: label }), node));
+  }
+  if (node.textContent !== text) node.textContent = text;
+  if (node.previousSibling.textContent !== label) node.previousSibling.textContent = label;
+}

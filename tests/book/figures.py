@@ -1,0 +1,52 @@
+"""What the tests of the interactive figures share: a small book that holds one of each kind."""
+
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import nbformat
+from conftest import ROOT
+from notebooks import run
+from test_browser import Quiet
+
+CELLS = [
+    ("markdown", "# Figures\n\nTwo of one kind, and a control that needs Python."),
+    ("code", "from metasgd_core.widgets import Valley\n\nValley()"),
+    ("markdown", "(second)=\n## A section"),
+    ("code", 'Valley(figure_id="second", alpha=0.05)'),
+    ("code", "from ipywidgets import IntSlider\n\nIntSlider()"),
+]
+
+
+def build(folder):
+    """Build a book with one page of figures and one without, and return the folder of its pages."""
+    for name in ("tools", "book/assets"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_config.yml", "pyproject.toml", "book/references.bib"):
+        shutil.copy(ROOT / name, folder / name)
+    cell = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
+    notebook = nbformat.v4.new_notebook(cells=[cell[kind](text) for kind, text in CELLS])
+    nbformat.write(notebook, folder / "book" / "figures.ipynb")
+    run(folder / "book" / "figures.ipynb")
+    (folder / "book" / "index.md").write_text("# A book\n\nNo figure here.\n", encoding="utf-8")
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n  - file: book/figures\n", encoding="utf-8"
+    )
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", folder, "-W", "--all", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "_build" / "html"
+
+
+@contextmanager
+def served(html):
+    """Serve a folder of pages, and yield its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(html))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()

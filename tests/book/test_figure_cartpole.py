@@ -1,0 +1,569 @@
+"""The CartPole that plays in the page: each control moves what it should, and where it should."""
+
+import base64
+import json
+import re
+
+import figures
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from test_browser import WCAG, browser  # noqa: F401
+
+from metasgd_core.widgets import CartPolePlay
+
+pytestmark = pytest.mark.browser
+
+#: A page with the figure in it, and a model that keeps the traits as Jupyter's does.
+MOUNT = """async ([source, css, state, bytes]) => {
+  document.head.append(Object.assign(document.createElement("style"), { textContent: css }));
+  for (const [name, text] of Object.entries(bytes)) {
+    const raw = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    state[name] = new DataView(raw.buffer);
+  }
+  const heard = {};
+  window.traits = state;
+  window.model = {
+    get: (name) => state[name],
+    set(name, value) {
+      if (JSON.stringify(state[name]) === JSON.stringify(value)) return;
+      state[name] = value;
+      for (const act of heard[`change:${name}`] ?? []) act();
+      for (const act of heard.change ?? []) act();
+    },
+    on: (event, act) => (heard[event] ??= []).push(act),
+    off() {}, save_changes() {}, send() {},
+  };
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const module = await import(address);
+  const el = document.body.appendChild(document.createElement("div"));
+  const begun = performance.now();
+  window.stop = await module.default.render({ model, el });
+  return performance.now() - begun;
+}"""
+IDLE = "() => document.querySelector('[aria-busy]')?.getAttribute('aria-busy') === 'false'"
+
+
+def mount(page, width=1280, **changes):
+    """Show the figure with these traits, unchecked by Python; return how many ms it took."""
+    figure = CartPolePlay()
+    state = {name: getattr(figure, name) for name in figure.traits(sync=True)}
+    bytes_ = {k: base64.b64encode(v).decode() for k, v in state.items() if isinstance(v, bytes)}
+    state = {
+        k: v
+        for k, v in state.items()
+        if isinstance(v, (bool, int, float, str, list, dict)) and k not in ("_esm", "_css")
+    } | {k: v for k, v in changes.items() if not isinstance(v, bytes)}
+    for name, value in changes.items():
+        if isinstance(value, bytes):
+            bytes_[name] = base64.b64encode(value).decode()
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.goto("about:blank")  # a document of its own: else a second one cannot be dragged in
+    page.set_content("<!doctype html><html lang=en><title>CartPole</title><main></main></html>")
+    return page.evaluate(MOUNT, [str(figure._esm), str(figure._css), state, bytes_])
+
+
+@pytest.fixture
+def page(browser):  # noqa: F811
+    with browser.new_context(has_touch=True) as context:
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.faults = []
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("console", lambda m: m.type == "error" and page.faults.append(m.text))
+        yield page
+        assert page.faults == []
+
+
+def settle(page):
+    """Wait until the change has been heard and all policies are scored."""
+    page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    page.wait_for_function(IDLE)
+
+
+def said(page, name):
+    return page.locator(f'[data-readout="{name}"]').inner_text()
+
+
+def number(page, name):
+    return float(re.search(r"[-−+]?[\d.]+", said(page, name))[0].replace("−", "-"))
+
+
+def mean_return(page):
+    return float(re.search(r"[\d.]+", said(page, "return"))[0])
+
+
+def share_right(page):
+    return number(page, "right")
+
+
+def balance(page):
+    return float(re.search(r"[\d.]+", said(page, "balance"))[0])
+
+
+def set_slider(page, trait, key, times=1):
+    control = page.locator(f'[data-trait="{trait}"]')
+    control.focus()
+    for _ in range(times):
+        page.keyboard.press(key)
+    settle(page)
+
+
+def drag_slider(page, trait, share):
+    """Press the mouse on the slider at this share of its width."""
+    control = page.locator(f'input[type=range][data-trait="{trait}"]')
+    control.scroll_into_view_if_needed()
+    box = control.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    goal = box["x"] - 10 + share * (box["width"] + 20)  # the ends are reached beyond them
+    page.mouse.move(goal, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    settle(page)
+
+
+def trait(page, name):
+    return page.evaluate("(name) => traits[name]", name)
+
+
+def press(page, label):
+    page.get_by_role("button", name=label, exact=True).click()
+    settle(page)
+
+
+COLLECT = "Collect 10 episodes, take one step"
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_one_step_finds_the_side(page, side):
+    """The policy is not told: before the step both sides look alike to it, after it does not."""
+    mount(page, side=side)
+    settle(page)
+    before = mean_return(page)
+    assert 100 < before < 400
+    assert 20 < share_right(page) < 80
+    press(page, COLLECT)
+    assert trait(page, "updates") == 1
+    assert mean_return(page) > 450 > before
+    assert (share_right(page) > 90) if side > 0 else (share_right(page) < 10)
+    press(page, COLLECT)
+    press(page, COLLECT)
+    assert trait(page, "updates") == 3
+    assert mean_return(page) > 430
+    assert len(said(page, "returns").split("·")) == 4
+
+
+def test_without_a_side_every_step_pays(page):
+    mount(page, side=0)
+    settle(page)
+    assert mean_return(page) == balance(page) == 500
+
+
+def test_the_joint_start_has_picked_a_side_and_keeps_it(page):
+    mount(page, start="joint")
+    settle(page)
+    first = share_right(page)
+    loser = 1 if first < 50 else -1
+    page.evaluate("(side) => model.set('side', side)", loser)
+    settle(page)
+    assert mean_return(page) < 60
+    press(page, COLLECT)
+    assert mean_return(page) < 100
+
+
+def test_the_same_episodes_under_either_side(page):
+    """No rewards are seen: before the step the two returns add up to the steps that stood."""
+    mount(page, side=1)
+    settle(page)
+    right = mean_return(page)
+    page.evaluate("model.set('side', -1)")
+    settle(page)
+    assert right + mean_return(page) == pytest.approx(balance(page), abs=0.11)
+
+
+#: From MAML adapted once to the right: the slider's end, and what becomes of the ten episodes.
+ENDS = {
+    "length": ("End", "falls"),
+    "force": ("Home", "falls"),
+    "gravity": ("End", "falls"),
+    "masscart": ("End", "falls"),
+    "masspole": ("End", "falls"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("by", ["keyboard", "mouse"])
+def test_physics_beyond_the_policy(page, name, by):
+    """At one end of each slider the adapted policy drops the pole, and back again it holds it."""
+    mount(page, updates=1)
+    settle(page)
+    assert balance(page) > 490
+    before = trait(page, name)
+    pole = page.locator("[data-key=pole]").get_attribute("y2")
+    key, _ = ENDS[name]
+    if by == "keyboard":
+        set_slider(page, name, key)
+    else:
+        drag_slider(page, name, 1.0 if key == "End" else 0.0)
+    after = trait(page, name)
+    assert (after > before) if key == "End" else (after < before)
+    assert balance(page) < 490
+    assert mean_return(page) < 480
+    assert trait(page, "history")[0][:5] == [0.5, 0.1, 1.0, 10.0, 9.8]  # what it adapted to stays
+    longer = page.locator("[data-key=pole]").get_attribute("y2") != pole
+    assert longer == (name == "length")
+    page.evaluate("([name, value]) => model.set(name, value)", [name, before])
+    settle(page)
+    assert balance(page) > 490
+
+
+def test_swapped_controls_are_not_held(page):
+    mount(page, updates=1)
+    settle(page)
+    page.locator('[data-trait="swapped"]').focus()
+    page.keyboard.press("Space")
+    settle(page)
+    assert trait(page, "swapped") is True
+    assert balance(page) < 30
+    page.locator('[data-trait="swapped"]').click()
+    settle(page)
+    assert balance(page) > 490
+
+
+def test_steps_by_the_slider_are_steps_by_the_button(page):
+    mount(page, side=-1)
+    settle(page)
+    set_slider(page, "updates", "ArrowRight")
+    by_slider = said(page, "returns")
+    assert len(trait(page, "history")) == 1
+    set_slider(page, "updates", "ArrowLeft")
+    assert "after 0 steps" in said(page, "return")
+    assert said(page, "returns") == by_slider  # the step is kept
+    press(page, COLLECT)
+    assert said(page, "returns") == by_slider
+    drag_slider(page, "updates", 1.0)
+    assert trait(page, "updates") == 3
+    assert len(trait(page, "history")) == 3
+
+
+def test_a_step_taken_again_learns_the_present_side(page):
+    mount(page, updates=1)
+    settle(page)
+    assert share_right(page) > 90
+    page.locator('select[data-trait="side"]').select_option(label="left")
+    settle(page)
+    assert trait(page, "side") == -1
+    assert mean_return(page) < 50  # adapted to the other side
+    set_slider(page, "updates", "Home")
+    press(page, COLLECT)
+    assert share_right(page) < 10
+    assert mean_return(page) > 450
+
+
+@pytest.mark.parametrize("by", ["keyboard", "mouse"])
+def test_the_side_is_picked(page, by):
+    """The shaded half goes where it is told, and the same episodes are paid for the other side."""
+    mount(page, updates=1)
+    settle(page)
+    held, was = mean_return(page), float(page.locator("[data-key=side]").first.get_attribute("x"))
+    control = page.locator('select[data-trait="side"]')
+    if by == "keyboard":
+        control.focus()
+        page.keyboard.press("ArrowDown")
+        settle(page)
+    else:
+        control.select_option(label="left")
+        settle(page)
+    assert trait(page, "side") == -1
+    assert float(page.locator("[data-key=side]").first.get_attribute("x")) < was
+    assert mean_return(page) < 50 < held
+
+
+@pytest.mark.parametrize("by", ["keyboard", "mouse"])
+def test_the_initialisation_is_picked(page, by):
+    """Joint training has picked a side: before any step nearly all steps are on one."""
+    mount(page)
+    settle(page)
+    assert 20 < share_right(page) < 80
+    control = page.locator('select[data-trait="start"]')
+    if by == "keyboard":
+        control.focus()
+        page.keyboard.press("End")
+        settle(page)
+    else:
+        control.select_option(label="joint, fine-tuned")
+        settle(page)
+    assert trait(page, "start") == "joint"
+    assert not 10 < share_right(page) < 90
+
+
+@pytest.mark.parametrize("by", ["keyboard", "mouse"])
+def test_the_seed_draws_other_episodes_and_the_same_ones_again(page, by):
+    mount(page)
+    settle(page)
+    first, path = mean_return(page), page.locator("[data-key=fresh-0]").get_attribute("d")
+    control = page.locator('input[data-trait="seed"]')
+    control.click() if by == "mouse" else control.focus()
+    page.keyboard.press("ArrowUp")
+    control.blur()
+    settle(page)
+    assert trait(page, "seed") == 1
+    assert mean_return(page) != first
+    assert page.locator("[data-key=fresh-0]").get_attribute("d") != path
+    control.fill("0")
+    control.blur()
+    settle(page)
+    assert mean_return(page) == first
+    assert page.locator("[data-key=fresh-0]").get_attribute("d") == path
+
+
+@pytest.mark.parametrize("by", ["keyboard", "mouse"])
+def test_the_likelier_action_wavers_less(page, by):
+    """The same gentle force: drawing its actions the adapted policy falls sooner."""
+    mount(page, updates=1, force=3.0, history=[[0.5, 0.1, 1.0, 10.0, 9.8, 1, 0]])
+    settle(page)
+    drawn = balance(page)
+    control = page.locator('input[data-trait="greedy"]')
+    if by == "keyboard":
+        control.focus()
+        page.keyboard.press("Space")
+    else:
+        control.click()
+    settle(page)
+    assert trait(page, "greedy") is True
+    assert balance(page) > drawn
+
+
+def step_of(page):
+    return int(re.search(r"step (\d+)", said(page, "cart"))[1])
+
+
+def velocity(page):
+    return float(
+        re.search(r"velocity ([−+][\d.]+)", said(page, "cart"))[1].replace("−", "-")
+    )
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_play_pause_single_step(page, motion):
+    """Nothing moves before Play is pressed; Pause stops it; one step is one step."""
+    page.emulate_media(reduced_motion=motion)
+    mount(page)
+    settle(page)
+    page.wait_for_timeout(300)
+    assert step_of(page) == 0
+    press(page, "Single step")
+    assert step_of(page) == 1
+    place = page.locator("[data-key=cart]").get_attribute("transform")
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.wait_for_timeout(600)
+    page.get_by_role("button", name="Pause", exact=True).click()
+    reached = step_of(page)
+    assert 5 < reached < 200
+    assert page.locator("[data-key=cart]").get_attribute("transform") != place
+    page.wait_for_timeout(200)
+    assert step_of(page) == reached == trait(page, "step")
+    press(page, "New episode")
+    assert step_of(page) == 0
+    assert trait(page, "episode") == 1
+
+
+@pytest.mark.parametrize("by", ["keyboard", "mouse"])
+def test_speed_is_the_films(page, by):
+    """Its slider's ends: in the same time many steps, or few."""
+    played = {}
+    for share, key in ((0.0, "Home"), (1.0, "End")):
+        mount(page)
+        settle(page)
+        if by == "keyboard":
+            set_slider(page, "speed", key)
+        else:
+            drag_slider(page, "speed", share)
+        page.get_by_role("button", name="Play", exact=True).click()
+        page.wait_for_timeout(1000)
+        page.get_by_role("button", name="Pause", exact=True).click()
+        played[trait(page, "speed")] = step_of(page)
+    assert set(played) == {0.1, 4.0}
+    assert 2 <= played[0.1] < 15
+    assert 80 < played[4.0] <= 500
+
+
+def test_the_episode_ends_by_itself(page):
+    """A pole that falls stops the film and says so; Play then begins the next episode."""
+    mount(page, swapped=True, speed=4.0)
+    settle(page)
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.wait_for_function("document.querySelector('[data-readout=cart]').innerText.includes('fell')")
+    page.get_by_role("button", name="Play", exact=True).wait_for()
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.wait_for_function("traits.episode === 1")
+    page.wait_for_function("traits.step > 2")
+
+
+def test_the_cart_is_pushed_by_buttons_keys_mouse_and_touch(page):
+    mount(page)
+    settle(page)
+    start = velocity(page)
+    press(page, "Push right")
+    assert velocity(page) == pytest.approx(start + 0.5, abs=0.011)
+    press(page, "Push left")
+    assert velocity(page) == pytest.approx(start, abs=0.011)
+    cart = page.locator("[data-key=cart]")
+    cart.focus()
+    page.keyboard.press("ArrowLeft")
+    assert velocity(page) == pytest.approx(start - 0.2, abs=0.011)
+    page.keyboard.press("Shift+ArrowRight")
+    assert velocity(page) == pytest.approx(start + 0.8, abs=0.011)
+    assert page.locator("[data-key=velocity]").get_attribute("d")  # the arrow on the cart
+    cart.scroll_into_view_if_needed()
+    box = cart.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] - 20
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 60, y, steps=4)
+    page.mouse.up()
+    dragged = velocity(page)
+    assert dragged < start - 0.2
+    page.mouse.move(x - 200, y)
+    assert velocity(page) == dragged  # the button is up
+    devtools = page.context.new_cdp_session(page)
+    moves = [("touchStart", [x]), ("touchMove", [x + 30]), ("touchMove", [x + 60])]
+    for kind, places in [*moves, ("touchEnd", [])]:
+        points = [{"x": at, "y": y} for at in places]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    assert velocity(page) > dragged + 0.5
+    pushed = trait(page, "state")
+    press(page, "Single step")
+    assert trait(page, "state")[0] > pushed[0]  # and so it moves
+
+
+def test_the_traits_are_the_whole_state(page):
+    """A second figure with the first one's traits is the same to the last digit, and goes on so."""
+    mount(page, side=-1, seed=3)
+    settle(page)
+    press(page, COLLECT)
+    for _ in range(5):
+        press(page, "Single step")
+    press(page, "Push left")
+    names = CartPolePlay().traits(sync=True)
+    kept = {n: v for n, v in page.evaluate("traits").items() if n in names and n[0] != "_"}
+    kept = json.loads(json.dumps(kept))
+    texts = [said(page, name) for name in ("cart", "return", "returns", "right")]
+    press(page, "Single step")
+    after = trait(page, "state")
+    mount(page, **kept)
+    settle(page)
+    assert [said(page, name) for name in ("cart", "return", "returns", "right")] == texts
+    press(page, "Single step")
+    assert trait(page, "state") == after
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"length": -1.0}, {"gravity": "x"}, {"side": 3}, {"updates": 9}, {"state": [1.0]},
+        {"history": [[1.0]]}, {"_weights": b"\0" * 1800}, {"_weights": b"\0\0\xc0\x7f" * 1800},
+    ],
+)  # fmt: skip
+def test_a_bad_state_is_one_sentence(page, bad):
+    mount(page, **bad)
+    text = page.locator("body").inner_text()
+    assert text.strip().count("\n") < 4
+    assert page.locator("[data-key=cart]").count() == 0 or not page.locator(
+        "[data-key=cart]"
+    ).is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_accessible_and_fits_a_phone(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    mount(page, width=390)
+    settle(page)
+    press(page, COLLECT)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    options = {"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]}
+    found = Axe().run(page, options=options).response["violations"]
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
+    assert re.search(r"return \d+ of 500", page.locator("[data-say]").inner_text())
+
+
+def test_moves_are_quick(page):
+    """Handler and redraw, without the episodes played afterwards: 8 ms median, 16 ms at 95 %."""
+    mount(page, updates=1)
+    settle(page)
+    moves = """async () => {
+          const slider = document.querySelector('input[type=range][data-trait="gravity"]');
+          const times = [];
+          for (let i = 0; i < 200; i++) {
+            const begun = performance.now();
+            slider.stepUp(i % 2 ? 3 : -2);
+            slider.dispatchEvent(new Event("input", { bubbles: true }));
+            const handler = performance.now() - begun;
+            await new Promise((done) => requestAnimationFrame(() => {
+              const drawn = performance.now();
+              requestAnimationFrame(() => done());
+              times.push(handler + performance.now() - drawn);
+            }));
+          }
+          return times.sort((a, b) => a - b);
+        }"""
+    for _ in range(5):  # other work on the machine can only make it slower
+        times = page.evaluate(moves)
+        if times[100] <= 8 and times[190] <= 16:
+            return
+    pytest.fail(f"median {times[100]:.1f} ms, 95th percentile {times[190]:.1f} ms")
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory):
+    """A small book with this figure in it, built as the book is."""
+    with pytest.MonkeyPatch.context() as patch:
+        code = "from metasgd_core.widgets import CartPolePlay\n\nCartPolePlay()"
+        patch.setattr(figures, "CELLS", [("markdown", "# CartPole"), ("code", code)])
+        return figures.build(tmp_path_factory.mktemp("cartpole"))
+
+
+def test_in_the_built_page_from_the_disk_dark_on_a_phone(browser, html):  # noqa: F811
+    """Load, one control, and a link that brings back every digit; nothing asked for elsewhere."""
+    viewport = {"width": 390, "height": 800}
+    with browser.new_context(color_scheme="dark", viewport=viewport) as context:
+        page = context.new_page()
+        faults = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda m: m.type == "error" and faults.append(m.text))
+        page.on("request", lambda r: r.url.startswith("http") and faults.append(r.url))
+        address = f"{html.as_uri()}/book/figures.html"
+        page.goto(address)
+        page.wait_for_function(IDLE)
+        ready = page.evaluate(
+            """() => performance.now() - performance.getEntriesByType("navigation")[0]
+                 .domContentLoadedEventEnd"""
+        )
+        assert ready < 5000  # the mechanism's test is the strict one; here all is scored, too
+        assert page.locator(".mf-figure").get_attribute("data-theme") == "dark"
+        before = mean_return(page)
+        press(page, COLLECT)
+        assert mean_return(page) > 450 > before
+        for _ in range(3):
+            page.get_by_role("button", name="Single step", exact=True).click()
+        page.get_by_role("button", name="Push left", exact=True).click()
+        set_slider(page, "gravity", "ArrowRight", 3)
+        names = ("cart", "return", "returns", "right", "balance")
+        texts = [said(page, name) for name in names]
+        page.get_by_role("button", name="Link to this state").click()
+        linked = page.evaluate("location.href")
+        assert linked.startswith(address + "#")
+        again = context.new_page()
+        again.goto(linked)
+        again.wait_for_function(IDLE)
+        assert [said(again, name) for name in names] == texts
+        again.get_by_role("button", name="Reset").click()
+        settle(again)
+        assert step_of(again) == 0
+        assert mean_return(again) == before
+        damaged = context.new_page()
+        damaged.goto(linked.replace("history", "hixtory"))
+        damaged.wait_for_function(IDLE)
+        assert mean_return(damaged) == before
+        assert "damaged" in damaged.locator("[data-note]").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert faults == []

@@ -1,0 +1,349 @@
+"""The figure of chapter 2: its walks are torch.optim's, and each control does what it says."""
+
+import math
+import re
+
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+from test_browser import WCAG, browser, root, server  # noqa: F401
+
+from metasgd_core.widgets import Valley
+from metasgd_core.widgets.figure import module_text
+from metasgd_core.widgets.valley import OPTIMIZERS
+
+pytestmark = pytest.mark.browser
+
+CASES, STEPS = 240, 50
+RUN = """async ([source, cases]) => {
+    const text = source + "\\nexport { valleyLoss, valleyMatrix, valleyWalk };";
+    const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    const { valleyLoss, valleyMatrix, valleyWalk } = await import(address);
+    return cases.map(({ curvature, degrees, optimizer, alpha, start, steps }) => {
+        const H = valleyMatrix(curvature, degrees);
+        const path = valleyWalk(H, optimizer, alpha, start, steps);
+        return { path, losses: path.map((point) => valleyLoss(H, point)) };
+    });
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(browser):  # noqa: F811
+    with browser.new_context() as context:
+        yield context.new_page()
+
+
+def draw_case(seed):
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(low, high):
+        return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
+
+    optimizer = list(OPTIMIZERS)[seed % 3]
+    alpha = [10 ** uniform(-3, 0), 10 ** uniform(-3, 0)]
+    return {
+        "optimizer": optimizer, "curvature": 10 ** uniform(0, 2),
+        "degrees": [0.0, 90.0, 45.0, uniform(-90, 90)][seed // 3 % 4],
+        "alpha": alpha if seed // 12 % 2 else [alpha[0]] * 2,
+        "start": [uniform(-3, 3), uniform(-1.8, 1.8)], "steps": STEPS,
+    }
+
+
+def by_torch(case):
+    """Return the walk that torch.optim takes, and its losses."""
+    figure = Valley(
+        rates="each", alpha_1=case["alpha"][0], alpha_2=case["alpha"][1], angle=case["degrees"],
+        **{name: case[name] for name in ("optimizer", "curvature", "start", "steps")},
+    )
+    path = figure.walk()
+    return path, 0.5 * (path @ figure.matrix() * path).sum(-1)
+
+
+def test_walks_are_those_of_torch(page):
+    cases = [draw_case(seed) for seed in range(CASES)]
+    walks = page.evaluate(RUN, [module_text(("valley.js",)).split("export default")[0], cases])
+    for case, walk in zip(cases, walks, strict=True):
+        for mine, reference in zip((walk["path"], walk["losses"]), by_torch(case), strict=True):
+            mine = torch.tensor(mine, dtype=torch.float64)
+            assert mine.shape == reference.shape, case
+            scale = max(1.0, reference.abs().max().item())
+            assert (mine - reference).abs().max().item() <= 1e-9 * scale, case
+
+
+SOURCES = module_text(Valley.sources), module_text(("figure.css",))
+NAMES = list(Valley.class_own_traits(sync=True))
+FIRST = {name: getattr(Valley(), name) for name in NAMES}
+# A model as a notebook gives it to the module, and nothing around it.
+SHOW = """async ([source, style, traits]) => {
+    traits = { ...traits, _figure: "valley", _state: Object.keys(traits) };
+    const listeners = {};
+    const tell = (name) => (listeners[name] ?? []).forEach((listen) => listen());
+    window.model = {
+        get: (name) => traits[name],
+        set: (name, value) => { traits[name] = value; tell(`change:${name}`); tell("change"); },
+        on: (name, listen) => name.split(" ").forEach((n) => (listeners[n] ??= []).push(listen)),
+        off: () => {}, save_changes: () => {}, send: () => {},
+    };
+    const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    const widget = (await import(address)).default;
+    document.body.innerHTML = `<style>${style}</style><main id=figure></main>`;
+    await widget.render({ model: window.model, el: document.getElementById("figure") });
+}"""
+
+
+@pytest.fixture
+def show(page):
+    """Return a function that draws the figure with some traits set."""
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda m: m.type in ("error", "warning") and faults.append(m.text))
+
+    def draw(**traits):
+        page.goto("about:blank")
+        page.evaluate(SHOW, [*SOURCES, {**FIRST, **traits}])
+        rest(page)
+
+    yield draw
+    assert faults == []
+
+
+def rest(page):
+    page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+
+
+def trait(page, name):
+    return page.evaluate("(name) => model.get(name)", name)
+
+
+def control(page, name):
+    return page.locator(f'[data-trait="{name}"]').first
+
+
+def readout(page, name):
+    return page.locator(f'[data-readout="{name}"]').inner_text()
+
+
+def number(page, name):
+    """Return the first number of a read-out; where there is none the walk took forever."""
+    found = re.search(r"-?\d[\d.]*(e[+-]\d+)?", readout(page, name))
+    return float(found[0]) if found and not readout(page, name).startswith("not") else math.inf
+
+
+def walk_end(page):
+    """Return how far from the bottom of the valley the drawn walk ends, in pixels."""
+    return page.evaluate("""() => {
+        const drawn = (key) => document.querySelector(`[data-key="${key}"]`);
+        const [x, y] = drawn("walk").getAttribute("d").split(/[ML]/).at(-1).split(" ").map(Number);
+        const { x: left, y: top, width, height } = drawn("bottom").getBBox();
+        return Math.hypot(x - left - width / 2, y - top - height / 2);
+    }""")
+
+
+# What the figure starts from; the slider; the key and the place on the track that move it; the
+# read-out that must follow, and which way; which way the end of the walk must move on the map.
+SLIDERS = {
+    "alpha": ({"alpha": 0.05}, "ArrowRight", 0.55, "distance", -1, -1),
+    "alpha, too large": ({"alpha": 0.2}, "ArrowRight", 0.65, "loss", 1, 1),
+    "alpha_1": ({"rates": "each", "alpha_2": 0.1}, "ArrowRight", 0.5, "distance", -1, -1),
+    "alpha_2": ({"rates": "each", "steps": 2}, "ArrowRight", 0.45, "loss", -1, -1),
+    "steps": ({"alpha": 0.05}, "ArrowRight", 0.9, "loss", -1, -1),
+    "curvature": ({"alpha": 0.05, "steps": 3}, "ArrowLeft", 0.2, "loss", 1, 1),
+    "angle": ({"rates": "each", "alpha_1": 1.0, "alpha_2": 0.1, "steps": 1}, "ArrowRight", 0.75,
+              "distance", 1, 1),
+}
+
+
+@pytest.mark.parametrize("by", ["keyboard", "mouse"])
+@pytest.mark.parametrize("name", SLIDERS)
+def test_sliders_move_the_number_and_the_walk(page, show, name, by):
+    traits, key, place, followed, direction, outwards = SLIDERS[name]
+    name = name.split(",")[0]
+    show(**traits)
+    before = trait(page, name), number(page, followed), walk_end(page)
+    slider = control(page, name)
+    if by == "keyboard":
+        slider.focus()
+        for _ in range(4):
+            page.keyboard.press(key)
+    else:
+        box = slider.bounding_box()
+        page.mouse.click(box["x"] + place * box["width"], box["y"] + box["height"] / 2)
+    rest(page)
+    after = trait(page, name), number(page, followed), walk_end(page)
+    assert (after[0] < before[0]) == (key == "ArrowLeft")
+    assert after[0] != before[0]
+    assert direction * (after[1] - before[1]) > 0, (before, after)
+    assert outwards * (after[2] - before[2]) > 0, (before, after)
+
+
+@pytest.mark.parametrize("by", ["keyboard", "mouse"])
+def test_choices_change_the_walk(page, show, by):
+    show(rates="one", alpha=0.1, alpha_1=1.0, alpha_2=0.1, steps=1)
+
+    def choose(name, value):
+        if by == "mouse":
+            control(page, name).select_option(value)
+        else:
+            control(page, name).focus()
+            while control(page, name).input_value() != value:
+                page.keyboard.press("ArrowDown")
+        rest(page)
+        assert trait(page, name) == value
+
+    one = number(page, "distance")
+    assert [control(page, n).is_disabled() for n in ("alpha", "alpha_1", "alpha_2")] == [
+        False, True, True
+    ]
+    choose("rates", "each")
+    assert number(page, "distance") == 0 < one
+    assert "bottom after 1 step" in readout(page, "verdict")
+    assert control(page, "alpha").is_disabled()
+    seen = {"gradient descent": (0, walk_end(page))}
+    for optimizer in ("momentum", "Adam"):
+        choose("optimizer", optimizer)
+        seen[optimizer] = number(page, "distance"), walk_end(page)
+    assert seen["momentum"] == pytest.approx(seen["gradient descent"], abs=0.5)  # the first step
+    # Adam's first step has the size of the rate in each coordinate: to (-1.5, 0.9).
+    assert seen["Adam"][0] == pytest.approx(math.hypot(1.5, 0.9), rel=0.01)
+    assert seen["Adam"][1] > 20
+
+
+def test_the_goals_can_be_reached(page, show):
+    """The scalar's limit lies between two neighbouring places; a vector ends in one step."""
+    show()
+    slider = control(page, "alpha")
+    slider.focus()
+    while readout(page, "verdict") != "diverges":
+        low, verdict = trait(page, "alpha"), readout(page, "verdict")
+        page.keyboard.press("ArrowRight")
+        rest(page)
+    assert low == 2 / 10 < trait(page, "alpha") < 1.03 * low
+    assert verdict == "swings on and comes no closer"  # at the limit itself
+    show(rates="each", steps=1)
+    for name, value in (("alpha_1", 1.0), ("alpha_2", 0.1)):
+        control(page, name).focus()
+        while trait(page, name) < 0.99 * value:
+            page.keyboard.press("ArrowRight")
+        assert trait(page, name) == pytest.approx(value, rel=1e-12)
+    rest(page)
+    assert readout(page, "verdict") == "at the bottom after 1 step"
+    page.evaluate("model.set('start', [2.75, -1.5])")
+    rest(page)
+    assert readout(page, "verdict") == "at the bottom after 1 step"
+    page.evaluate("model.set('angle', 45)")
+    rest(page)
+    assert number(page, "distance") > 1
+
+
+@pytest.mark.parametrize("by", ["mouse", "touch", "keyboard"])
+def test_the_start_is_dragged(browser, by):  # noqa: F811
+    with browser.new_context(has_touch=by == "touch", viewport={"width": 390, "height": 800}) as c:
+        page = c.new_page()
+        page.evaluate(SHOW, [*SOURCES, FIRST])
+        rest(page)
+        handle = page.locator('[data-key="start"]')
+        handle.scroll_into_view_if_needed()
+        before, distance, drawn = trait(page, "start"), number(page, "distance"), walk_end(page)
+        box = handle.bounding_box()
+        assert min(box["width"], box["height"]) >= 24
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        if by == "keyboard":
+            handle.focus()
+            for _ in range(10):
+                page.keyboard.press("ArrowRight")
+                rest(page)
+            assert trait(page, "start") == [pytest.approx(before[0] + 10 * 6 / 50), before[1]]
+            assert "x -1.3, y 1" in handle.get_attribute("aria-label")
+        elif by == "mouse":
+            page.mouse.move(x, y)
+            page.mouse.down()
+            page.mouse.move(x + 60, y + 20, steps=5)
+            page.mouse.up()
+        else:
+            touch = c.new_cdp_session(page)
+            for kind, dx in (("Start", 0), ("Move", 30), ("Move", 60), ("End", None)):
+                points = [] if dx is None else [{"x": x + dx, "y": y + dx / 3}]
+                send = {"type": f"touch{kind}", "touchPoints": points}
+                touch.send("Input.dispatchTouchEvent", send)
+                rest(page)
+        rest(page)
+        after = trait(page, "start")
+        assert after[0] > before[0] + 0.5
+        assert by == "keyboard" or after[1] < before[1] - 0.1
+        assert number(page, "distance") < distance
+        assert walk_end(page) < drawn
+        moved = handle.bounding_box()
+        assert moved["x"] > box["x"] + 20
+        if by != "keyboard":  # it lies under the pointer
+            assert moved["x"] + moved["width"] / 2 == pytest.approx(x + 60, abs=2)
+
+
+def test_a_move_is_drawn_within_a_frame(page, show):
+    """Handler, redraw and layout of 200 moves of the rate, with as many steps as there can be."""
+    show(steps=100, optimizer="Adam", angle=30)
+    moves = """() => {
+        const slider = document.querySelector('[data-trait="alpha"]');
+        const later = window.requestAnimationFrame, took = [];
+        let redraw = () => {};
+        window.requestAnimationFrame = (draw) => { redraw = draw; return 1; };
+        for (let i = 0; i < 200; i++) {
+            const start = performance.now();
+            slider.value = -2 + 0.01 * i;
+            slider.dispatchEvent(new Event("input"));
+            redraw();
+            document.querySelector('[data-key="walk"]').getBBox();
+            took.push(performance.now() - start);
+        }
+        window.requestAnimationFrame = later;
+        return took.sort((a, b) => a - b);
+    }"""
+    for _ in range(5):  # other work on the machine can only make it slower
+        took = page.evaluate(moves)
+        if took[100] <= 8 and took[190] <= 16:
+            return
+    pytest.fail(f"median {took[100]:.1f} ms, 95th percentile {took[190]:.1f} ms")
+
+
+def test_a_bad_state_is_one_sentence(page, show):
+    for bad in ({"alpha": math.nan}, {"start": [1.0]}, {"steps": 2.5}, {"optimizer": "magic"}):
+        show(**bad)
+        name = next(iter(bad))
+        assert name.replace("optimizer", "optimiser") in page.locator("body").inner_text()
+        assert page.locator("[data-trait]").count() == 0
+
+
+@pytest.mark.built
+def test_the_chapter_on_a_dark_phone(browser, root):  # noqa: F811
+    """It loads, a control and the link work, nothing is wider than the page, axe finds nothing."""
+    address = f"{root}book/02-gradient-descent.html"
+    with browser.new_context(color_scheme="dark", viewport={"width": 390, "height": 800}) as c:
+        page, faults = c.new_page(), []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+
+        def visit(address):
+            page.goto("about:blank")
+            page.goto(address)
+            page.wait_for_selector("#figure-valley[data-ready]")
+            rest(page)
+
+        visit(address)
+        assert page.locator("#figure-valley").get_attribute("data-theme") == "dark"
+        assert readout(page, "verdict") == "converges"
+        distance = number(page, "distance")
+        control(page, "alpha").focus()
+        for _ in range(5):
+            page.keyboard.press("ArrowRight")
+        rest(page)
+        assert number(page, "distance") < distance
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.get_by_role("button", name="Link to this state").click()
+        state = [readout(page, name) for name in ("alpha", "loss", "distance", "reached")]
+        link = page.url
+        visit(address)
+        assert number(page, "distance") == distance
+        visit(link)
+        assert [readout(page, name) for name in ("alpha", "loss", "distance", "reached")] == state
+        options = {"runOnly": {"type": "tag", "values": WCAG}, "preload": False}
+        results = Axe().run(page, context="#figure-valley", options=options)
+        assert results.response["violations"] == []
+        assert faults == []

@@ -1,0 +1,267 @@
+"""The mechanism of the interactive figures, in a small book of its own: no kernel, no network."""
+
+import json
+import re
+from statistics import median
+from urllib.parse import unquote
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import ROOT
+from figures import build, served
+from figures_hook import LIVE_ONLY, PACKAGE, script
+from test_browser import WCAG, browser, is_known, page  # noqa: F401
+
+import metasgd_core.widgets
+from metasgd_core.widgets.figure import Figure, module_text
+
+pytestmark = pytest.mark.browser
+
+CLASSES = [getattr(metasgd_core.widgets, name) for name in metasgd_core.widgets.__all__]
+PAGE = "book/figures.html"
+FIRST, SECOND = "#figure-valley", "#figure-second"
+READY_AT = """new MutationObserver(() => {
+    if (!window.readyAt && document.querySelectorAll("[data-ready]").length === 2) {
+        window.readyAt = performance.now();
+    }
+}).observe(document, { subtree: true, childList: true, attributes: true });"""
+STARTED = "performance.getEntriesByType('navigation')[0].domContentLoadedEventStart"
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("figures"))
+
+
+@pytest.fixture(params=["http", "file"])
+def root(request, html):
+    if request.param == "file":
+        yield f"{html.as_uri()}/"
+    else:
+        with served(html) as address:
+            yield address
+
+
+def visit(page, address):  # noqa: F811
+    page.goto(address)
+    page.wait_for_function("document.querySelectorAll('[data-ready]').length === 2")
+
+
+def settle(page):  # noqa: F811
+    page.evaluate("() => new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))")
+
+
+def read(page, figure, name):  # noqa: F811
+    return page.locator(f'{figure} [data-readout="{name}"]').inner_text()
+
+
+def drawn(page, figure):  # noqa: F811
+    return page.locator(f"{figure} .mf-plot > svg").first.inner_html()
+
+
+def press(page, figure, trait, key, times=1):  # noqa: F811
+    page.locator(f'{figure} [data-trait="{trait}"]').focus()
+    for _ in range(times):
+        page.keyboard.press(key)
+    settle(page)
+
+
+def test_ready_soon_after_the_page(page, root):  # noqa: F811
+    page.add_init_script(READY_AT)
+    took = []
+    for _ in range(5):
+        visit(page, root + PAGE)
+        took.append(page.evaluate(f"window.readyAt - {STARTED}"))
+    assert median(took) <= 500, took
+    assert page.faults == []
+
+
+def test_a_page_without_a_figure_loads_nothing(page, root):  # noqa: F811
+    page.goto(root + "book/index.html")
+    assert page.evaluate("document.documentElement.outerHTML").count("figures") == page.evaluate(
+        "document.documentElement.outerHTML").count("figures.html")
+    assert page.evaluate("window.bookFigures === undefined")
+    assert page.faults == []
+
+
+def test_other_widgets_say_what_they_need(page, root):  # noqa: F811
+    visit(page, root + PAGE)
+    assert page.get_by_text(LIVE_ONLY).count() == 1
+    assert page.locator("article img").count() == 0, "the PNG is for GitHub; here it would be twice"
+
+
+def test_a_slider_moves_its_own_figure(page, root):  # noqa: F811
+    visit(page, root + PAGE)
+    before, other = drawn(page, FIRST), drawn(page, SECOND)
+    rate = float(read(page, FIRST, "alpha"))
+    press(page, FIRST, "alpha", "ArrowRight", 5)
+    assert float(read(page, FIRST, "alpha")) > rate
+    assert drawn(page, FIRST) != before
+    assert drawn(page, SECOND) == other
+    page.locator(FIRST).get_by_role("button", name="Reset").click()
+    settle(page)
+    assert float(read(page, FIRST, "alpha")) == rate
+    assert drawn(page, FIRST) == before
+    assert page.faults == []
+
+
+def test_a_link_brings_both_figures_back(page, root):  # noqa: F811
+    visit(page, root + PAGE)
+    press(page, FIRST, "alpha", "ArrowRight", 3)
+    press(page, SECOND, "steps", "ArrowLeft", 2)
+    handle = page.locator(f"{FIRST} .mf-handle").first
+    handle.focus()
+    page.keyboard.press("ArrowUp")
+    settle(page)
+    for figure in (SECOND, FIRST):
+        page.locator(figure).get_by_role("button", name="Link").click()
+    pictures = [drawn(page, figure) for figure in (FIRST, SECOND)]
+    link = page.url
+    parts = dict(part.split("=", 1) for part in link.partition("?")[2].split("&"))
+    start = json.loads(unquote(parts["valley"]))["start"]
+    assert len(str(start[1])) > 6, "every digit of the dragged point is kept"
+    page.goto("about:blank")
+    visit(page, link)
+    assert [drawn(page, figure) for figure in (FIRST, SECOND)] == pictures
+    page.goto(f"{root}{PAGE}#second")
+    settle(page)
+    assert page.evaluate("scrollY") > 0, "the sections' own anchors work"
+    page.wait_for_timeout(200)
+    assert page.faults == []
+
+
+@pytest.mark.parametrize("damage", [
+    "%7B%22alpha%22", "%E0%A4", '{"alpha":"x"}', '{"alpha":1e999}', '{"nothing":1}',
+    '{"alpha":1000}', '{"optimizer":"none"}', "null", '{"start":["a"]}', '{"start":[1]}',
+])
+def test_a_damaged_link_is_one_sentence(page, root, damage):  # noqa: F811
+    visit(page, root + PAGE)
+    before = drawn(page, FIRST)
+    page.goto("about:blank")
+    visit(page, f"{root}{PAGE}#figure-valley?valley={damage}")
+    assert "damaged" in page.locator(f"{FIRST} [data-note]").inner_text()
+    assert drawn(page, FIRST) == before
+    assert page.locator(f"{SECOND} [data-note]").inner_text() == ""
+    assert page.faults == []
+
+
+def test_light_and_dark_follow_the_switch_at_once(page, root):  # noqa: F811
+    visit(page, root + PAGE)
+    colours = []
+    for theme in ("light", "dark", "light"):
+        colours.append(page.evaluate("""([theme, figure]) => {
+            document.documentElement.dataset.theme = theme;
+            return Promise.resolve().then(() => {
+                const style = getComputedStyle(document.querySelector(figure));
+                return style.color + style.backgroundColor;
+            });
+        }""", [theme, FIRST]))
+    assert colours[0] == colours[2] != colours[1]
+
+
+def test_fits_from_a_phone_to_a_wide_screen(page, root):  # noqa: F811
+    for width in (390, 1600):
+        page.set_viewport_size({"width": width, "height": 800})
+        visit(page, root + PAGE)
+        settle(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        text = page.locator(f"{FIRST} .mf-axes text").first
+        assert text.evaluate("e => e.getBoundingClientRect().height") >= 11, "legible"
+    page.set_viewport_size({"width": 390, "height": 800})
+    settle(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_points_are_dragged_by_mouse_and_keyboard(page, root):  # noqa: F811
+    visit(page, root + PAGE)
+    handle = page.locator(f"{FIRST} .mf-handle").first
+    where = [handle.get_attribute("aria-label")]
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    assert min(box["width"], box["height"]) >= 24
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y + 30, steps=4)
+    page.mouse.up()
+    settle(page)
+    where.append(handle.get_attribute("aria-label"))
+    moved = handle.bounding_box()
+    assert abs(moved["x"] - box["x"] - 40) <= 1.5
+    assert abs(moved["y"] - box["y"] - 30) <= 1.5
+    page.mouse.move(x, y)
+    settle(page)
+    assert handle.get_attribute("aria-label") == where[-1], "let go"
+    for key in ("ArrowLeft", "Shift+ArrowDown"):
+        handle.focus()
+        page.keyboard.press(key)
+        settle(page)
+        where.append(handle.get_attribute("aria-label"))
+    assert len(set(where)) == 4
+    assert page.faults == []
+
+
+def test_points_are_dragged_by_touch(browser, root):  # noqa: F811
+    with browser.new_context(has_touch=True, viewport={"width": 390, "height": 800}) as context:
+        page = context.new_page()
+        visit(page, root + PAGE)
+        handle = page.locator(f"{FIRST} .mf-handle").first
+        handle.scroll_into_view_if_needed()
+        box, top = handle.bounding_box(), page.evaluate("scrollY")
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        touch = context.new_cdp_session(page)
+
+        def send(kind, *points):
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+        send("touchStart", {"x": x, "y": y})
+        for k in range(1, 6):
+            send("touchMove", {"x": x + 6 * k, "y": y + 5 * k})
+        send("touchEnd")
+        settle(page)
+        moved = handle.bounding_box()
+        assert abs(moved["x"] - box["x"] - 30) <= 2
+        assert abs(moved["y"] - box["y"] - 25) <= 2
+        assert page.evaluate("scrollY") == top, "the page does not scroll under the finger"
+
+
+def test_a_figure_that_cannot_be_drawn_says_so(page, root):  # noqa: F811
+    if root.startswith("file"):
+        pytest.skip("requests are only changed over http")
+    page.route("**/Valley.js*", lambda route: route.fulfill(body="", content_type="text/plain"))
+    page.goto(root + PAGE)
+    page.get_by_text("cannot be drawn here").first.wait_for()
+    assert page.get_by_text("cannot be drawn here").count() == 2
+    assert page.locator("article h1").count() == 1
+
+
+def test_accessible(browser, root):  # noqa: F811
+    options = {"runOnly": {"type": "tag", "values": WCAG}, "preload": False,
+               "rules": {"label-content-name-mismatch": {"enabled": True}}}
+    for scheme in ("light", "dark"):
+        with browser.new_context(color_scheme=scheme) as context:
+            page = context.new_page()
+            visit(page, root + PAGE)
+            found = [
+                f"{scheme}: {violation['id']}, {node['html']}"
+                for violation in Axe().run(page, options=options).response["violations"]
+                for node in violation["nodes"]
+                if not is_known(page, violation["id"], node["target"][-1])
+            ]
+            assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_weighs_little(cls):
+    loader = (ROOT / "book/assets/figures.js").read_text(encoding="utf-8")
+    code = script(f"{cls.__module__}.{cls.__name__}") + module_text(("figure.css",)) + loader
+    assert len(code.encode()) <= 60_000
+    state = cls().get_state()
+    data = sum(len(value) for value in state.values() if isinstance(value, bytes | memoryview))
+    assert data <= 250_000
+
+
+def test_every_figure_is_the_packages_own():
+    assert all(issubclass(cls, Figure) and cls.__module__.startswith(PACKAGE) for cls in CLASSES)
+    assert len({cls._figure_id for cls in CLASSES}) == len(CLASSES)
+    assert all(re.fullmatch("[a-z]+", cls._figure_id) for cls in CLASSES)

@@ -1,0 +1,124 @@
+"""The figure "Adapt to a sine": its stored weights, its traits, its picture."""
+
+import math
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import traitlets
+
+from metasgd_core import Sinusoid, evaluate
+from metasgd_core.checkpoint import load_checkpoint
+from metasgd_core.studies import generator, lab
+from metasgd_core.widgets import sine
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+import figure_data
+
+SHOWN = ("MAML", "Meta-SGD")  # as the figure opens
+
+
+def test_stored_starts_fit_the_network():
+    """All the names, all the shapes, and float32, as the page reads them."""
+    shapes = {n: p.shape for n, p in Sinusoid().model.named_parameters()}
+    count = sum(shape.numel() for shape in shapes.values())
+    tensors, notes = load_checkpoint(sine.DATA)
+    assert {key.split("/")[0] for key in tensors} == set(sine.STARTS)
+    for name in sine.STARTS:
+        theta, alpha, errors = sine.starts()[name]
+        assert {n: p.shape for n, p in theta.items()} == shapes
+        assert {n: a.shape for n, a in alpha.items()} == shapes
+        assert errors.shape == (lab.TEST_STEPS + 1,)
+        assert len(tensors[f"{name}/alpha"]) == (count if name == "Meta-SGD" else 1)
+        assert all(tensors[f"{name}/{part}"].dtype == torch.float32 for part in ("theta", "alpha"))
+    assert notes["made"]["command"] == "python tools/figure_data.py sine"
+    assert (notes["first"], notes["training"]) == (figure_data.FIRST, figure_data.TRAINING)
+    assert sine.DATA.stat().st_size < 100_000
+    assert set(figure_data.SINE) | {"random"} == set(sine.STARTS)
+
+
+@pytest.mark.parametrize("name", sine.STARTS)
+def test_stored_errors_are_those_of_the_stored_weights(name):
+    theta, alpha, errors = sine.starts()[name]
+    found = lab.held_out(theta, alpha, steps=1).mean(-1)
+    torch.testing.assert_close(found, errors[:2], rtol=1e-3, atol=0)
+    assert not lab.held_out(theta, {n: 2 * a + 0.01 for n, a in alpha.items()}, steps=1).mean(
+        -1).allclose(errors[:2], rtol=1e-3, atol=0)
+
+
+def test_the_story_of_the_figure():
+    """What the chapter says of these starts holds for the held-out tasks."""
+    errors = {name: errors for name, (_, _, errors) in sine.starts().items()}
+    assert errors["Meta-SGD"][1] < 0.7 * errors["MAML"][1]
+    assert not errors["Meta-SGD"][10] < 1e6
+    assert (errors["MAML"].diff() < 0).all()
+    assert errors["random"][10] > errors["joint"][10] > 3 * errors["MAML"][10]
+    scores = {name: lab.held_out(*sine.starts()[name][:2], steps=1)[1] for name in SHOWN}
+    assert 0.07 < (scores["MAML"] < scores["Meta-SGD"]).float().mean() < 0.14
+
+
+def test_the_goal_can_be_reached():
+    """Away from the family of the training MAML is the better one, more often than not."""
+    slow = Sinusoid(frequency=(0.5, 0.5))
+    maml, meta_sgd = (
+        evaluate(
+            slow, *sine.starts()[name][:2], shots=5, steps=1, n_tasks=500, generator=generator(2011)
+        ).scores[1] for name in SHOWN
+    )
+    assert (maml < meta_sgd).float().mean() > 0.55
+
+
+def test_the_page_gets_the_stored_numbers():
+    """The bytes are the float32 numbers, start after start; a rate stands alone if it is one."""
+    figure = sine.AdaptSine()
+    expected = []
+    for name, rate in figure._rates.items():
+        theta, alpha, _ = sine.starts()[name]
+        expected += [p.flatten() for p in theta.values()]
+        if rate is None:
+            expected += [a.flatten() for a in alpha.values()]
+        else:
+            assert all((a == torch.tensor(rate)).all() for a in alpha.values())
+    flat = torch.cat(expected)
+    assert struct.unpack(f"<{len(flat)}f", figure._weights) == tuple(flat.tolist())
+    assert len(figure._weights) < 250_000
+
+
+@pytest.mark.parametrize(("trait", "value", "word"), [
+    ("steps", 11, "0 to 10"), ("steps", -1, "0 to 10"), ("amplitude", math.nan, "finite"),
+    ("frequency", math.inf, "finite"), ("points", [], "1 to 20"), ("points", [[0, 1]] * 21, "1 to"),
+    ("points", [[0, math.nan]], "finite"), ("points", [[0, 1, 2]], "pairs"),
+    ("left", "none", "none"), ("right", "Adam", "Adam"),
+])
+def test_bad_traits_are_refused(trait, value, word):
+    figure = sine.AdaptSine()
+    before = getattr(figure, trait)
+    with pytest.raises(traitlets.TraitError, match=word):
+        setattr(figure, trait, value)
+    assert getattr(figure, trait) == before
+
+
+def test_the_points_lie_on_the_curve():
+    """As it opens; and `points` counts alone once it need not lie there."""
+    figure = sine.AdaptSine()
+    assert all(y == 3.48 * math.sin(x + 2.43) for x, y in figure.points)
+    x = torch.linspace(-5, 5, 11)[:, None]
+    on_it = figure.adapted("Meta-SGD", x)
+    figure.on_curve = False
+    torch.testing.assert_close(figure.adapted("Meta-SGD", x), on_it)
+    figure.points = [[x, -y] for x, y in figure.points]
+    assert (figure.adapted("Meta-SGD", x) - on_it).abs().max() > 1
+
+
+def test_the_picture_follows_the_traits():
+    figure = sine.AdaptSine()
+    first = figure.picture()
+    assert first.startswith(b"\x89PNG")
+    assert figure.picture() == first
+    for trait, value in (("steps", 2), ("left", "Reptile"), ("right", "none"), ("phase", 1.0)):
+        setattr(figure, trait, value)
+        second = figure.picture()
+        assert second != first
+        first = second

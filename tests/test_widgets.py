@@ -1,0 +1,106 @@
+"""The interactive figures as Python sees them: state, picture, refusals, and one palette."""
+
+import json
+import re
+import tomllib
+from base64 import b64decode
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import traitlets
+
+import metasgd_core.widgets
+from metasgd_core.plotting import METHOD_STYLES, PALETTE
+from metasgd_core.widgets.figure import HERE, Figure, module_text
+
+CLASSES = [getattr(metasgd_core.widgets, name) for name in metasgd_core.widgets.__all__]
+each = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+
+
+@each
+def test_shows_a_picture_where_nothing_runs(cls):
+    data, _ = cls()._repr_mimebundle_()
+    assert data["text/plain"] == f"{cls.__name__}()"
+    assert b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert set(data) == {"text/plain", "image/png", "application/vnd.jupyter.widget-view+json"}
+
+
+@each
+def test_picture_is_the_same_each_time(cls):
+    assert cls().picture() == cls().picture()
+
+
+@each
+def test_state_is_what_a_link_can_hold(cls):
+    figure = cls()
+    state = {name: getattr(figure, name) for name in figure._state}
+    assert state
+    assert not [name for name in state if name.startswith("_")]
+    again = cls(**json.loads(json.dumps(state)))
+    assert {name: getattr(again, name) for name in again._state} == state
+
+
+@each
+def test_unknown_names_are_refused(cls):
+    with pytest.raises(TypeError, match=f"^{cls.__name__} has no nonsense; it has "):
+        cls(nonsense=1)
+
+
+@each
+def test_a_second_one_has_a_name_of_its_own(cls):
+    figure = cls(figure_id="second")
+    assert figure._figure == "second"
+    assert repr(figure) == f"{cls.__name__}(figure_id='second')"
+    with pytest.raises(traitlets.TraitError):
+        cls(figure_id=3)
+
+
+@each
+def test_module_is_whole(cls):
+    """One scope for all sources: no imports, one export, no name declared twice."""
+    text = module_text(cls.sources)
+    assert cls()._esm == text
+    assert not re.search(r"^import\b", text, flags=re.MULTILINE)
+    assert re.findall(r"^export.*", text, flags=re.MULTILINE) == ["export default { render };"]
+    names = re.findall(r"^(?:async )?(?:function\*?|const|let) (\w+)", text, flags=re.MULTILINE)
+    assert len(names) == len(set(names))
+
+
+def test_a_change_in_python_reaches_the_state():
+    class Small(Figure):
+        sources = ("frame.js",)
+        _figure_id = "small"
+        rate = traitlets.Float(0.5).tag(sync=True)
+        hidden = traitlets.Float(0.5)
+
+        def picture(self):
+            return b""
+
+    figure = Small()
+    figure.rate = 0.25
+    assert figure._state == ["rate"]
+    assert figure.get_state()["rate"] == 0.25
+    assert "hidden" not in figure.get_state()
+
+
+def test_the_page_has_the_books_colours():
+    text = (HERE / "frame.js").read_text(encoding="utf-8")
+    colours = dict(re.findall(r'(\w+): "(#[0-9A-F]{6})"', text))
+    named = {name: value for name, value in PALETTE.items() if name not in ("black", "grey")}
+    assert colours == named
+    assert all(PALETTE[name] in text for name in ("black", "grey"))
+    table = text.partition("const colour = {")[2].partition("}")[0]
+    methods = dict(re.findall(r'"?([A-Za-z][\w -]*)"?: "(\w+)"', table))
+    assert {name: PALETTE[colour] for name, colour in methods.items()} == {
+        name: style["color"] for name, style in METHOD_STYLES.items()
+    }
+
+
+def test_all_files_are_package_data():
+    project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["metasgd_core"]
+    for path in Path(HERE).rglob("*"):
+        if path.is_file() and path.suffix not in (".py", ".pyc"):
+            name = path.relative_to(HERE.parent).as_posix()
+            assert any(fnmatch(name, pattern) for pattern in patterns), name
