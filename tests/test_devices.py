@@ -119,10 +119,10 @@ def test_the_inner_loop_and_every_first_alpha_follow_theta():
 
 
 SOURCES = sorted(Path(metasgd_core.__file__).parent.rglob("*.py"))
+COMPUTING = [p for p in SOURCES if p.name != "plotting.py" and p.parent.name != "widgets"]
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.name != "plotting.py"],
-                         ids=lambda p: p.name)
+@pytest.mark.parametrize("path", COMPUTING, ids=lambda p: p.name)
 def test_no_source_names_a_device_or_goes_through_numpy(path):
     """What the meta device cannot see. (Pictures are drawn from NumPy arrays: plotting may.)"""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
