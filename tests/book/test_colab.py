@@ -13,9 +13,10 @@ from conftest import CHAPTERS, ROOT
 from packaging.requirements import Requirement
 
 # Colab carries these and what they need. pip and setuptools are there to install the package.
+# anywidget is not: pip fetches it there, which it may not here.
 CARRIED = [
     "torch", "numpy", "matplotlib", "ipywidgets", "gymnasium", "safetensors", "tqdm", "pip",
-    "setuptools",
+    "setuptools", "anywidget",
 ]
 
 RUN = """
