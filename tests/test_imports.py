@@ -32,14 +32,15 @@ MAY_IMPORT = {
     },
     "plotting": {"types", "methods", "meta_training", "evaluation"},
     "widgets": {
-        "types", "models", "adaptation", "checkpoint", "environments", "policy_gradient", "tasks",
-        "plotting", "widgets",
+        "types", "models", "alpha", "adaptation", "checkpoint", "environments", "methods",
+        "policy_gradient", "tasks", "meta_training", "studies", "plotting", "widgets",
     },
 }
 # The packages that one module alone may know.
 ONLY_IN = {
     "gymnasium": {"environments"},
     "anywidget": {"widgets"},
+    "ipywidgets": {"widgets"},
     "matplotlib": {"plotting", "widgets"},
     "safetensors": {"checkpoint"},
     "tqdm": {"meta_training"},

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from metasgd_core.alpha import AlphaShape, Uniform, init_alpha
+from metasgd_core.alpha import AlphaShape, LogUniform, Uniform, init_alpha
 from metasgd_core.evaluation import evaluate
 from metasgd_core.meta_training import Record, meta_train
 from metasgd_core.methods import MAML, META_SGD, Method
@@ -34,8 +34,8 @@ META_BATCH, SHOTS, QUERY_SHOTS = 4, 5, 10
 FIRST, TRAINING, VALIDATION, TEST = 10, 11, 1010, 2010
 TEST_TASKS, TEST_STEPS = 500, 10
 
-#: Where one arm's alpha begins: a number, or a range from which each entry is drawn.
-Start = float | Uniform
+#: Where one arm's alpha begins: a number, or a range from which each of its numbers is drawn.
+Start = float | Uniform | LogUniform
 
 
 @dataclass(frozen=True)
@@ -126,16 +126,16 @@ class SharedSines(Sinusoid):
         return Data(*(leaf.repeat_interleave(arms, dim=-5) for leaf in drawn))
 
 
-def begin(arms: Arms, seeds: int = SEEDS) -> tuple[Params, Params]:
+def begin(arms: Arms, seeds: int = SEEDS, *, draw: int = 0) -> tuple[Params, Params]:
     """Return the first theta and alpha, leaves ``(arms, seeds, ...)``; all arms share theta."""
-    model, first = Sinusoid().model, generator(FIRST)
+    model, first = Sinusoid().model, generator(FIRST + 10_000 * draw)
     one = init_theta(model, generator=first, runs=(seeds,))
     theta = {
         name: p.expand(len(arms.starts), *p.shape).clone() for name, p in one.items()
     }
     shape = arms.method.alpha_shape
-    if any(isinstance(start, Uniform) for start in arms.starts):
-        shape = "entry"
+    if not arms.method.learn_alpha and any(isinstance(start, Uniform) for start in arms.starts):
+        shape = "entry"  # fixed rates need not be as few as learned ones
     parts = [
         init_alpha(one, shape, start, runs=(seeds,), each_entry=True, generator=first)
         for start in arms.starts
@@ -154,13 +154,17 @@ def train(
     record_every: int = 500,
     checkpoint: str | os.PathLike[str] | None = None,
     compiled: bool = False,
+    draw: int = 0,
 ) -> Iterator[Record]:
-    """Train all arms with several seeds at once, runs ``(arms, seeds)``."""
-    theta, alpha = begin(arms, seeds)
+    """Train all arms with several seeds at once, runs ``(arms, seeds)``.
+
+    Another `draw` is another set of seeds; the study's is 0.
+    """
+    theta, alpha = begin(arms, seeds, draw=draw)
     return meta_train(
         SharedSines(), theta, alpha, arms.method, iterations=iterations, meta_batch=META_BATCH,
-        shots=SHOTS, query_shots=QUERY_SHOTS, generator=generator(TRAINING), lr=arms.lr,
-        final_lr=0.01, optimizer=OPTIMIZERS[arms.optimizer], clip=10.0,
+        shots=SHOTS, query_shots=QUERY_SHOTS, generator=generator(TRAINING + 10_000 * draw),
+        lr=arms.lr, final_lr=0.01, optimizer=OPTIMIZERS[arms.optimizer], clip=10.0,
         record_every=record_every, checkpoint=checkpoint, compiled=compiled,
     )
 

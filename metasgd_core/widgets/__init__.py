@@ -1,7 +1,9 @@
 """Interactive figures: they compute in the page, with a kernel or without."""
 
+from metasgd_core.widgets.alphalab import AlphaLab
 from metasgd_core.widgets.cartpole import CartPolePlay
+from metasgd_core.widgets.live import LiveLab
 from metasgd_core.widgets.sine import AdaptSine
 from metasgd_core.widgets.valley import Valley
 
-__all__ = ["AdaptSine", "CartPolePlay", "Valley"]
+__all__ = ["AdaptSine", "AlphaLab", "CartPolePlay", "LiveLab", "Valley"]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
 import traitlets
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Picture
 
 HERE = Path(__file__).parent
 
@@ -17,6 +20,13 @@ HERE = Path(__file__).parent
 def module_text(sources: tuple[str, ...]) -> str:
     """Return the named files as one ES module: loaded from a blob, it cannot import others."""
     return "\n".join((HERE / name).read_text(encoding="utf-8") for name in sources)
+
+
+def png(picture: Picture) -> bytes:
+    """Return a matplotlib figure as the bytes of a PNG, the same wherever it is drawn."""
+    file = BytesIO()
+    FigureCanvasAgg(picture).print_png(file, metadata={"Software": None})
+    return file.getvalue()
 
 
 class Figure(anywidget.AnyWidget):

@@ -1,52 +1,20 @@
 """Adapt to a sine: each control, by hand, changes the picture and the number that it should."""
 
-import base64
-import json
-
+import mounting
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
+from mounting import MOVES, by_torch, drag, get, handle, number, picture, settle
 from test_browser import browser, root, server  # noqa: F401
 
-from metasgd_core import Data, SineTasks, Sinusoid, adapt, per_task
 from metasgd_core.widgets.sine import AdaptSine, starts
 
 pytestmark = pytest.mark.browser
 
-# A model as anywidget has it, in a page of its own.
-MOUNT = """async ([source, state, weights]) => {
-    const bytes = Uint8Array.from(atob(weights), (c) => c.charCodeAt(0));
-    const values = { ...state, _weights: new DataView(bytes.buffer) }, heard = {};
-    const tell = (name) => (heard[name] ?? []).forEach((hear) => hear());
-    window.model = {
-        get: (name) => values[name], save_changes() {}, send() {}, off() {},
-        linked: true,
-        set(name, value) { values[name] = value; tell(`change:${name}`); tell("change"); },
-        on(names, hear) { names.split(" ").forEach((n) => (heard[n] ??= []).push(hear)); },
-    };
-    const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-    const el = document.createElement("main");
-    document.body.append(el);
-    await (await import(address)).default.render({ model: window.model, el });
-}"""
-
 
 def mount(page, weights=None, **traits):
-    figure = AdaptSine(**traits)
-    state = {name: value for name, value in figure.get_state().items()
-             if name in figure.trait_names() and isinstance(value, (str, int, float, list, dict))
-             and name not in ("_esm", "_css", "layout")}
-    state = json.loads(json.dumps(state, sort_keys=True))  # as a stored notebook has it
-    data = figure._weights if weights is None else weights
-    page.add_style_tag(content=figure._css)
-    page.evaluate(MOUNT, [figure._esm, state, base64.b64encode(data).decode()])
-    settle(page)
-    return figure
-
-
-def settle(page):
-    """Wait until what was asked for is drawn."""
-    page.evaluate("() => new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))")
+    spoiled = {} if weights is None else {"_weights": weights}
+    return mounting.mount(page, AdaptSine(**traits), **spoiled)
 
 
 @pytest.fixture(scope="module")
@@ -70,45 +38,13 @@ def page(browser, address):  # noqa: F811
         assert faults == []
 
 
-def number(page, name):
-    return page.locator(f'[data-readout="{name}"]').inner_text()
-
-
-def get(page, trait):
-    return page.evaluate("(name) => model.get(name)", trait)
-
-
-def picture(page):
-    """Return the drawing of both plots."""
-    return page.evaluate("""() => [...document.querySelectorAll("main svg")]
-        .map((svg) => svg.innerHTML).join("")""")
-
-
-def by_torch(page, name):
-    """Return the errors of a start before and after the steps, from the package, in float64."""
-    theta, alpha, _ = starts()[name]
-    theta, alpha = ({n: p.double() for n, p in part.items()} for part in (theta, alpha))
-    points = torch.tensor(get(page, "points"), dtype=torch.float64)[None]
-    x, y = points[..., :1], points[..., 1:]
-    grid = torch.linspace(-5, 5, 61, dtype=torch.float64)[None, :, None]
-    query = Data(x, y)
-    if get(page, "on_curve"):
-        task = SineTasks(*(torch.tensor([get(page, trait)], dtype=torch.float64)
-                           for trait in ("amplitude", "frequency", "phase")))
-        y, query = task(x), Data(grid, task(grid))
-    family, start = Sinusoid(), per_task(theta, (1,))
-    phi = adapt(family.loss, start, per_task(alpha, (1,)), Data(x, y), steps=get(page, "steps"),
-                first_order=True)
-    return [float(family.loss(p, query).detach()) for p in (start, phi)]
-
-
 def check_numbers(page):
     """What the page says is what the package computes."""
     for side in ("left", "right"):
         if get(page, side) == "none":
             assert number(page, f"{side} after") == "–"
             continue
-        for when, error in zip(("before", "after"), by_torch(page, get(page, side))):
+        for when, error in zip(("before", "after"), by_torch(page, *starts()[get(page, side)][:2])):
             said = number(page, f"{side} {when}")
             assert (said == "diverged") == (not error <= 1e6)
             if said != "diverged":
@@ -225,7 +161,9 @@ def test_points_leave_the_curve_where_they_are(page):
 
 
 def test_divergence_is_said(page):
-    mount(page, steps=10)
+    mount(page, steps=9)
+    page.locator('input[data-trait="steps"]').press("ArrowRight")
+    settle(page)
     assert number(page, "right after") == "diverged"
     said = page.locator("[data-say]").inner_text()
     assert "Meta-SGD, 10 steps: it has diverged" in said
@@ -244,37 +182,6 @@ def test_wrong_weights_are_one_sentence(page, spoil, said):
     shown = page.locator("main").inner_text()
     assert shown.startswith("This figure cannot be drawn: ")
     assert said in shown
-
-
-def handle(page, number):
-    return page.locator(f'[data-key="point {number}"]')
-
-
-def drag(page, number, across, up, how):
-    """Move a support point by that many steps of the keyboard, or about as far by hand."""
-    if how == "keyboard":
-        handle(page, number).focus()
-        for key, count in (("ArrowRight", across), ("ArrowUp", up)):
-            for _ in range(count):
-                page.keyboard.press(key)
-                settle(page)
-    else:
-        box = handle(page, number).bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        path = [(x + 9 * across * i / 4, y - 6 * up * i / 4) for i in range(5)]
-        if how == "mouse":
-            page.mouse.move(*path[0])
-            page.mouse.down()
-            for place in path[1:]:
-                page.mouse.move(*place)
-            page.mouse.up()
-        else:
-            session = page.context.new_cdp_session(page)
-            for kind, place in zip(["touchStart", *["touchMove"] * 4], path):
-                points = [{"x": place[0], "y": place[1]}]
-                session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-            session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    settle(page)
 
 
 @pytest.mark.parametrize("how", ["keyboard", "mouse", "touch"])
@@ -383,28 +290,8 @@ def test_axe_finds_nothing(page):
 def test_a_move_is_quick(page):
     """What the figure computes and draws for one move: median 8 ms, 95th percentile 16 ms."""
     mount(page)
-    move = """async () => {
-        const later = requestAnimationFrame.bind(window), times = [];
-        let spent = 0;
-        window.requestAnimationFrame = (draw) => later((time) => {
-            const begun = performance.now();
-            draw(time);
-            spent += performance.now() - begun;
-        });
-        const slider = document.querySelector('input[data-trait="amplitude"]');
-        for (let i = 0; i < 200; i++) {
-            spent = -performance.now();
-            slider.value = 1 + i / 50;
-            slider.dispatchEvent(new Event("input", { bubbles: true }));
-            spent += performance.now();
-            await new Promise((drawn) => later(() => later(drawn)));
-            times.push(spent);
-        }
-        window.requestAnimationFrame = later;
-        return times;
-    }"""
     for _ in range(5):  # other work on the machine can only make it slower
-        times = sorted(page.evaluate(move))
+        times = sorted(page.evaluate(MOVES, "amplitude"))
         if times[100] <= 8 and times[190] <= 16:
             return
     pytest.fail(f"median {times[100]:.1f} ms, 95th percentile {times[190]:.1f} ms")

@@ -1,0 +1,172 @@
+"""The live half of the alpha lab: meta-train from a chosen alpha, in front of you."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import ipywidgets
+import torch
+from torch import Tensor
+
+from metasgd_core.alpha import LogUniform, Uniform
+from metasgd_core.meta_training import Record
+from metasgd_core.methods import META_SGD
+from metasgd_core.studies import lab
+from metasgd_core.widgets.alphalab import SEEDS, AlphaLab, Trained, error_now, trained
+
+#: How often the pictures follow a training.
+RECORDS = 40
+LARGEST = 10
+
+
+class LiveLab(ipywidgets.VBox):
+    """Really meta-train Meta-SGD from the alpha that the reader chooses; needs a running kernel.
+
+    Five networks are trained at once, as for the figures of the stored sweep, with fewer
+    meta-iterations by default. What they have become is in `record` (theta, alpha) and in `figure`
+    all the time, so that a stopped training leaves a result.
+
+    Parameters
+    ----------
+    iterations : int
+        Meta-iterations to begin with, 200 to 20 000.
+
+    Attributes
+    ----------
+    record : Record or None
+        The newest state of the training, runs ``(1, 5)``.
+    figure : AlphaLab or None
+        The pictures of it.
+    """
+
+    def __init__(self, *, iterations: int = 2000) -> None:
+        if not 200 <= iterations <= lab.ITERATIONS:
+            raise ValueError(f"iterations must be 200 to {lab.ITERATIONS}, got {iterations}")
+        wide = {"style": {"description_width": "9rem"}, "layout": {"width": "24rem"}}
+        self.shape = ipywidgets.Dropdown(
+            description="Alpha has", value="entry", options=[
+                ("one rate per entry", "entry"), ("one rate per tensor", "tensor"),
+                ("one rate in all", "scalar"),
+            ], **wide)
+        self.kind = ipywidgets.Dropdown(
+            description="It begins", value="constant", options=[
+                ("at a constant", "constant"), ("uniform in a range", "uniform"),
+                ("log-uniform in a range", "log-uniform"),
+            ], **wide)
+        self.low = ipywidgets.FloatText(0.01, description="at, or from", **wide)
+        self.high = ipywidgets.FloatText(0.1, description="to", disabled=True, **wide)
+        self.iterations = ipywidgets.IntSlider(
+            iterations, 200, lab.ITERATIONS, 200, description="Meta-iterations",
+            continuous_update=False, **wide)
+        self.seed = ipywidgets.BoundedIntText(0, 0, 10**6, description="Seed", **wide)
+        self.train = ipywidgets.Button(description="Train", button_style="primary")
+        self.stop = ipywidgets.Button(description="Stop", disabled=True)
+        self.progress = ipywidgets.IntProgress(0, 0, RECORDS, layout={"width": "24rem"})
+        self.said = ipywidgets.Label("Nothing trained yet.")
+        self.place = ipywidgets.VBox()
+        self.record: Record | None = None
+        self.figure: AlphaLab | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._stopped = False
+        super().__init__([
+            self.shape, self.kind, self.low, self.high, self.iterations, self.seed,
+            ipywidgets.HBox([self.train, self.stop]), self.progress, self.said, self.place,
+        ])
+        self.kind.observe(self._enable, "value")
+        self.train.on_click(self._begin)
+        self.stop.on_click(self._end)
+
+    def __repr__(self) -> str:
+        return "LiveLab()"
+
+    def start(self) -> lab.Start:
+        """Return the first alpha as it is set.
+
+        Raises
+        ------
+        ValueError
+            If it is not a number, or not a range.
+        """
+        low, high = self.low.value, self.high.value
+        if self.kind.value == "constant":
+            high = low
+        elif not low < high:
+            raise ValueError(f"the range must begin below its end, got {low} to {high}")
+        if not -LARGEST <= low <= high <= LARGEST:
+            raise ValueError(f"alpha must begin from -{LARGEST} to {LARGEST}, got {low} to {high}")
+        if self.kind.value == "constant":
+            return low
+        if self.kind.value == "uniform":
+            return Uniform(low, high)
+        if low <= 0:
+            raise ValueError(f"a range in the logarithm begins above 0, got {low}")
+        return LogUniform(low, high)
+
+    async def run(self) -> None:
+        """Train, and let the kernel hear the Stop button between two records."""
+        shape, iterations, draw = self.shape.value, self.iterations.value, self.seed.value
+        try:
+            start = self.start()
+            name = f"{start:g}" if isinstance(start, float) else (
+                f"{self.kind.value} {start.low:g} to {start.high:g}"
+            )
+            arms = lab.Arms(replace(META_SGD, alpha_shape=shape), (start,))
+            _, first = lab.begin(arms, SEEDS, draw=draw)
+        except ValueError as error:
+            self.said.value = f"Not started: {error}."
+            return
+        self.train.disabled, self.stop.disabled, self._stopped = True, False, False
+        self.progress.value, self.record, self.figure = 0, None, None
+        curve: dict[int, Tensor] = {}
+        ending = "Finished"
+        every = max(1, iterations // RECORDS)
+
+        def show(test: Tensor) -> None:
+            assert self.record is not None
+            self._show(trained(shape, [name], first, self.record, curve, test)[0])
+
+        try:
+            records = lab.train(
+                arms, seeds=SEEDS, iterations=iterations, record_every=every, draw=draw
+            )
+            for record in records:
+                self.record = record
+                curve[record.iteration] = error_now(record)
+                self.progress.value = round(RECORDS * record.iteration / iterations)
+                self.said.value = f"{record.iteration} of {iterations} meta-iterations"
+                show(torch.empty(1, SEEDS, 0))
+                await asyncio.sleep(0.01)  # long enough for a click to come through
+                if self._stopped:
+                    ending = "Stopped"
+                    break
+        except FloatingPointError:  # all five runs have diverged
+            ending = "Lost, no loss is finite any more (begin at a smaller alpha)"
+        finally:
+            self.train.disabled, self.stop.disabled = False, True
+        assert self.record is not None  # a lost training yields where it was lost
+        test = lab.held_out(self.record.theta, self.record.alpha).mean(-1)
+        show(test)
+        self.said.value = (
+            f"{ending} after {self.record.iteration} meta-iterations: error "
+            f"{test[0, :, 1].mean():.3f} after one step on test tasks, mean of {SEEDS} seeds."
+        )
+
+    def _show(self, arm: Trained) -> None:
+        if self.figure is None:
+            self.figure = AlphaLab(
+                arms=[arm], shape=arm.shape, start=arm.start, figure_id="alpha-lab-live"
+            )
+            self.place.children = [self.figure]
+        else:
+            self.figure.show(arm)
+
+    def _enable(self, change: Any) -> None:
+        self.high.disabled = self.kind.value == "constant"
+
+    def _begin(self, button: Any) -> None:
+        self.task = asyncio.ensure_future(self.run())
+
+    def _end(self, button: Any) -> None:
+        self._stopped = self.stop.disabled = True

@@ -1,0 +1,132 @@
+"""What the tests of the figures on sines share: one figure in an empty page, and a hand on it."""
+
+import base64
+import json
+
+import torch
+
+from metasgd_core import Data, SineTasks, Sinusoid, adapt, per_task
+
+# A model as anywidget has it, in a page of its own.
+MOUNT = """async ([source, state, bytes]) => {
+    const values = { ...state }, heard = {};
+    for (const [name, text] of Object.entries(bytes)) {
+        values[name] = new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+    }
+    const tell = (name) => (heard[name] ?? []).forEach((hear) => hear());
+    window.model = {
+        get: (name) => values[name], save_changes() {}, send() {}, off() {},
+        linked: true,
+        set(name, value) { values[name] = value; tell(`change:${name}`); tell("change"); },
+        on(names, hear) { names.split(" ").forEach((n) => (heard[n] ??= []).push(hear)); },
+    };
+    const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    const el = document.createElement("main");
+    document.body.append(el);
+    window.unmount = await (await import(address)).default.render({ model: window.model, el });
+}"""
+
+
+def mount(page, figure, **spoiled):
+    """Draw a figure as it stands; `spoiled` traits reach the page instead of its own."""
+    own = {name: getattr(figure, name) for name in figure.trait_names(sync=True)
+           if name not in ("_esm", "_css", "layout")} | spoiled
+    state = {name: value for name, value in own.items()
+             if isinstance(value, (str, int, float, list, dict))}
+    state = json.loads(json.dumps(state, sort_keys=True))  # as a stored notebook has it
+    data = {name: base64.b64encode(value).decode()
+            for name, value in own.items() if isinstance(value, bytes)}
+    page.add_style_tag(content=figure._css)
+    page.evaluate(MOUNT, [figure._esm, state, data])
+    settle(page)
+    return figure
+
+
+def settle(page):
+    """Wait until what was asked for is drawn."""
+    page.evaluate("() => new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))")
+
+
+def number(page, name):
+    return page.locator(f'[data-readout="{name}"]').inner_text()
+
+
+def get(page, trait):
+    return page.evaluate("(name) => model.get(name)", trait)
+
+
+def picture(page):
+    """Return the drawing of all plots."""
+    return page.evaluate("""() => [...document.querySelectorAll("main svg")]
+        .map((svg) => svg.innerHTML).join("")""")
+
+
+def by_torch(page, theta, alpha):
+    """Return the errors of a start before and after the steps, from the package, in float64."""
+    theta, alpha = ({n: p.double() for n, p in part.items()} for part in (theta, alpha))
+    points = torch.tensor(get(page, "points"), dtype=torch.float64)[None]
+    x, y = points[..., :1], points[..., 1:]
+    grid = torch.linspace(-5, 5, 61, dtype=torch.float64)[None, :, None]
+    query = Data(x, y)
+    if get(page, "on_curve"):
+        task = SineTasks(*(torch.tensor([get(page, trait)], dtype=torch.float64)
+                           for trait in ("amplitude", "frequency", "phase")))
+        y, query = task(x), Data(grid, task(grid))
+    family, start = Sinusoid(), per_task(theta, (1,))
+    phi = adapt(family.loss, start, per_task(alpha, (1,)), Data(x, y), steps=get(page, "steps"),
+                first_order=True)
+    return [float(family.loss(p, query).detach()) for p in (start, phi)]
+
+
+def handle(page, number):
+    return page.locator(f'[data-key="point {number}"]')
+
+
+def drag(page, number, across, up, how):
+    """Move a support point by that many steps of the keyboard, or about as far by hand."""
+    if how == "keyboard":
+        handle(page, number).focus()
+        for key, count in (("ArrowRight", across), ("ArrowUp", up)):
+            for _ in range(count):
+                page.keyboard.press(key)
+        settle(page)
+        return
+    box = handle(page, number).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    path = [(x + 9 * across * i / 4, y - 6 * up * i / 4) for i in range(5)]
+    if how == "mouse":
+        page.mouse.move(*path[0])
+        page.mouse.down()
+        for place in path[1:]:
+            page.mouse.move(*place)
+        page.mouse.up()
+    else:
+        session = page.context.new_cdp_session(page)
+        for kind, place in zip(["touchStart", *["touchMove"] * 4], path):
+            points = [{"x": place[0], "y": place[1]}]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    settle(page)
+
+
+#: The time of 200 moves of a slider: its handler and the redraw, in milliseconds.
+MOVES = """async (trait) => {
+    const later = requestAnimationFrame.bind(window), times = [];
+    let spent = 0;
+    window.requestAnimationFrame = (draw) => later((time) => {
+        const begun = performance.now();
+        draw(time);
+        spent += performance.now() - begun;
+    });
+    const slider = document.querySelector(`input[data-trait="${trait}"]`);
+    for (let i = 0; i < 200; i++) {
+        spent = -performance.now();
+        slider.value = 1 + i / 50;
+        slider.dispatchEvent(new Event("input", { bubbles: true }));
+        spent += performance.now();
+        await new Promise((drawn) => later(() => later(drawn)));
+        times.push(spent);
+    }
+    window.requestAnimationFrame = later;
+    return times;
+}"""

@@ -1,0 +1,367 @@
+"""The alpha lab: each control, by hand, changes the pictures and the number that it should."""
+
+import struct
+
+import mounting
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+from mounting import MOVES, by_torch, drag, get, number, picture, settle
+from test_browser import browser  # noqa: F401
+
+from metasgd_core.widgets.alphalab import AlphaLab, stored
+
+pytestmark = pytest.mark.browser
+ARMS = {(arm.shape, arm.start): arm for arm in stored()}
+LAYERS = {"all": slice(0, 6), "1": slice(0, 2), "2": slice(2, 4), "3": slice(4, 6)}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """An empty page on the disk, so that it has an address that can be changed."""
+    path = tmp_path_factory.mktemp("figure") / "page.html"
+    path.write_text("<!doctype html><html lang='en'><title>A figure</title><body></body></html>")
+    return path.as_uri()
+
+
+@pytest.fixture
+def page(browser, address):  # noqa: F811
+    size = {"width": 1280, "height": 1800}
+    with browser.new_context(viewport=size, has_touch=True, color_scheme="light") as context:
+        page = context.new_page()
+        page.goto(address)
+        faults = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda m: m.type in ("error", "warning") and faults.append(m.text))
+        yield page
+        assert faults == []
+
+
+def mount(page, **traits):
+    return mounting.mount(page, AlphaLab(**traits))
+
+
+def select(page, trait, steps):
+    """Choose with the arrow keys, so many options further down (or up)."""
+    page.locator(f'select[data-trait="{trait}"]').focus()
+    for _ in range(abs(steps)):
+        page.keyboard.press("ArrowDown" if steps > 0 else "ArrowUp")
+    settle(page)
+
+
+def per_cent(text):
+    return int(text.removesuffix(" %")) / 100
+
+
+def check_numbers(page):
+    """What the page says of the arm, its rates and the task is what the package computes."""
+    arm = ARMS[get(page, "shape"), get(page, "start")]
+    mean, half = (float(part) for part in number(page, "test").split(" (")[0].split(" ± "))
+    errors = arm.test[:, 1]
+    assert mean == pytest.approx(float(errors.mean()), abs=1e-3)
+    assert half == pytest.approx(float(2.776 * errors.std() / 5**0.5), abs=1e-3)
+
+    sizes = [40, 40, 1600, 40, 40, 1] if arm.shape == "entry" else [1] * len(arm.alpha)
+    tensors = list(zip(arm.alpha.float().split(sizes), arm.moved.split(sizes), strict=True))
+    some = tensors if arm.shape == "scalar" else tensors[LAYERS[get(page, "layer")]]
+    alpha, moved = (torch.cat(part) for part in zip(*some, strict=True))
+    assert number(page, "rates") == str(len(alpha))
+    assert per_cent(number(page, "unmoved")) == pytest.approx(
+        1 - float(moved.float().mean()), abs=0.0051)
+    left = alpha[moved]
+    assert per_cent(number(page, "negative")) == pytest.approx(
+        float((left < 0).float().mean()), abs=0.0051)
+    middle = left.sort().values[len(left) // 2]
+    assert float(number(page, "median")) == pytest.approx(float(middle), rel=0.051, abs=1e-6)
+
+    for when, error in zip(("before", "after"), by_torch(page, *arm.leaves()), strict=True):
+        said = number(page, when)
+        assert (said == "diverged") == (not error <= 1e6)
+        if said != "diverged":
+            assert float(said) == pytest.approx(error, rel=6e-3)
+
+
+def curve(page, key):
+    """Return the corners of a drawn curve, in pixels."""
+    d = page.locator(f'[data-key="{key}"]').first.get_attribute("d")
+    return [tuple(float(v) for v in corner.split()) for corner in d[1:].split("L")]
+
+
+@pytest.mark.parametrize("state", [
+    {}, {"start": "1"}, {"start": "-0.01", "layer": "3"}, {"shape": "tensor", "layer": "2"},
+    {"shape": "scalar", "start": "uniform", "steps": 10}, {"start": "log-uniform", "steps": 3},
+    {"shape": "tensor", "start": "0", "on_curve": False, "points": [[-3, 2], [0, -1], [4, 4]]},
+])
+def test_numbers_are_the_packages(page, state):
+    mount(page, **state)
+    check_numbers(page)
+
+
+def test_half_precision_is_read_exactly(page):
+    """All 65536 patterns, those of no number included, and a half byte too many is refused."""
+    figure = mount(page)
+    words = bytes(range(256))
+    data = b"".join(struct.pack("<H", k) for k in range(2**16))
+    expected = torch.frombuffer(bytearray(data), dtype=torch.float16).double()
+    source = figure._esm.replace("export default { render };", "export { halvesFromBytes };")
+    read = """async ([source, bytes]) => {
+        const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+        const { halvesFromBytes } = await import(address);
+        try {
+            return [...halvesFromBytes(new DataView(Uint8Array.from(bytes).buffer))].map(String);
+        } catch (error) { return error.message; }
+    }"""
+    found = page.evaluate(read, [source, list(data)])
+    numbers = [float(text.replace("Infinity", "inf")) for text in found]
+    torch.testing.assert_close(
+        torch.tensor(numbers, dtype=torch.float64), expected, rtol=0, atol=0, equal_nan=True)
+    assert "no row of float16" in page.evaluate(read, [source, list(words[:3])])
+
+
+def test_the_start_is_chosen(page):
+    """From 0.01 to 1 by the keys: the error on test tasks rises, and its curve stands higher."""
+    mount(page)
+    before, drawn = number(page, "test"), curve(page, "chosen")
+    picture_before = picture(page)
+    select(page, "start", 1)
+    assert get(page, "start") == "0.1"
+    check_numbers(page)
+    select(page, "start", 1)
+    assert get(page, "start") == "1"
+    check_numbers(page)
+    assert float(number(page, "test").split()[0]) > 4 * float(before.split()[0])
+    assert curve(page, "chosen")[-1][1] < drawn[-1][1] - 50  # up is less
+    assert picture(page) != picture_before
+    others = page.locator('[data-key^="other "]').count()
+    assert others == 10
+
+
+def test_the_curve_is_the_stored_one(page):
+    """On a logarithmic axis from 0.3 to 10, each corner where its error belongs."""
+    mount(page, start="1")
+    arm = ARMS["entry", "1"]
+    corners = curve(page, "chosen")
+    assert len(corners) == len(arm.iterations)
+    errors = arm.curves.mean(0).log10()
+    heights = torch.tensor([y for _, y in corners])
+    slope = (heights[0] - heights[-1]) / (errors[0] - errors[-1])
+    torch.testing.assert_close(
+        heights, heights[0] + slope * (errors - errors[0]), rtol=0, atol=0.2)
+    across = torch.tensor([x for x, _ in corners]).diff()
+    torch.testing.assert_close(across, across.mean().expand_as(across), rtol=0, atol=0.02)
+
+
+def test_the_shape_is_chosen(page):
+    """1761, 6 and 1 rates; the fewer, the more error is left, and a block of the map one colour."""
+    mount(page)
+    errors, counts, colours = [], [], []
+    for _ in range(3):
+        check_numbers(page)
+        errors.append(float(number(page, "test").split()[0]))
+        counts.append(number(page, "rates"))
+        colours.append(colours_in_the_middle(page))
+        select(page, "shape", 1)
+    assert counts == ["1761", "6", "1"]
+    assert errors == sorted(errors)
+    assert errors[2] > errors[0] + 0.2
+    assert colours[0] > 100 > 1 == colours[1] == colours[2]
+
+
+def colours_in_the_middle(page):
+    """Return how many colours the map has in the block of W2."""
+    return page.evaluate("""async () => {
+        const image = new Image();
+        image.src = document.querySelector('[data-key="rates"]').getAttribute("href");
+        await image.decode();
+        const canvas = Object.assign(document.createElement("canvas"),
+            { width: image.width, height: image.height });
+        const ink = canvas.getContext("2d");
+        ink.drawImage(image, 0, 0);
+        const { data } = ink.getImageData(13, 0, 38, 40), seen = new Set();
+        for (let k = 0; k < data.length; k += 4) seen.add(data.slice(k, k + 4).join());
+        return seen.size;
+    }""")
+
+
+def test_the_map_shows_the_sign(page):
+    """Each rate of the hidden matrix where torch has it: rows are where it leads to."""
+    mount(page)
+    arm = ARMS["entry", "0.01"]
+    matrix, moved = arm.alpha.float()[80:1680].view(40, 40), arm.moved[80:1680].view(40, 40)
+    pixels = page.evaluate("""async () => {
+        const image = new Image();
+        image.src = document.querySelector('[data-key="rates"]').getAttribute("href");
+        await image.decode();
+        const canvas = Object.assign(document.createElement("canvas"),
+            { width: image.width, height: image.height });
+        const ink = canvas.getContext("2d");
+        ink.drawImage(image, 0, 0);
+        return [...ink.getImageData(12, 0, 40, 40).data];
+    }""")
+    red, _, blue, opacity = torch.tensor(pixels).view(40, 40, 4).unbind(-1)
+    clear = moved & (matrix.abs() > 0.01)
+    assert clear.sum() > 500
+    assert torch.equal((red > blue)[clear], (matrix < 0)[clear])
+    strong = matrix.abs()[moved].argsort()
+    assert opacity[moved][strong[-50:]].min() > opacity[moved][strong[:50]].max()
+
+
+def test_the_layer_is_chosen(page):
+    mount(page)
+    seen, bars = [], set()
+    for steps in (0, 1, 1, 1):
+        select(page, "layer", steps)
+        check_numbers(page)
+        seen.append(number(page, "rates"))
+        bars.add(page.locator('[data-key="moved"]').get_attribute("d"))
+    assert seen == ["1761", "80", "1640", "41"]
+    assert len(bars) == 4
+
+
+@pytest.mark.parametrize("hand", ["keyboard", "mouse"])
+@pytest.mark.parametrize("trait", ["steps", "amplitude", "phase", "frequency"])
+def test_sliders(page, trait, hand):
+    """Further right is more; the task's errors follow, the training stays."""
+    mount(page, shape="tensor")
+    slider = page.locator(f'input[data-trait="{trait}"]')
+    before, drawn, test = get(page, trait), picture(page), number(page, "test")
+    if hand == "keyboard":
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+    else:
+        box = slider.bounding_box()
+        page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+    settle(page)
+    assert get(page, trait) > before
+    assert picture(page) != drawn
+    assert number(page, "test") == test
+    check_numbers(page)
+
+
+@pytest.mark.parametrize("how", ["keyboard", "mouse", "touch"])
+def test_points_are_dragged(page, how):
+    figure = mount(page, on_curve=False)
+    before = number(page, "after")
+    drag(page, 0, 4, 6, how)
+    points = get(page, "points")
+    assert points[0][0] > figure.points[0][0] + 0.3
+    assert points[0][1] > figure.points[0][1] + 0.5
+    assert points[1:] == figure.points[1:]
+    assert number(page, "after") != before
+    check_numbers(page)
+
+
+def test_seed_points_and_buttons(page):
+    figure = mount(page)
+    page.get_by_role("button", name="New curve").click()
+    settle(page)
+    assert (get(page, "seed"), len(get(page, "points"))) == (6, 5)
+    check_numbers(page)
+    seed = page.locator('input[data-trait="seed"]')
+    seed.fill("9")
+    seed.press("Enter")
+    settle(page)
+    assert get(page, "amplitude") != figure.amplitude
+    check_numbers(page)
+    page.get_by_role("button", name="Add a point").click()
+    page.locator('input[data-trait="on_curve"]').click()
+    settle(page)
+    assert len(get(page, "points")) == 6
+    check_numbers(page)
+    select(page, "shape", 1)
+    page.get_by_role("button", name="Reset").click()
+    settle(page)
+    for trait in ("shape", "start", "seed", "amplitude", "points", "on_curve"):
+        assert get(page, trait) == getattr(figure, trait)
+    check_numbers(page)
+
+
+def test_a_link_brings_the_state_back(page, browser):  # noqa: F811
+    mount(page)
+    select(page, "shape", 1)
+    select(page, "start", -1)
+    drag(page, 1, 3, 0, "mouse")
+    page.get_by_role("button", name="Link to this state").click()
+    settle(page)
+    names = ("shape", "start", "layer", "steps", "points", "amplitude")
+    wanted, link = [get(page, name) for name in names], page.evaluate("location.href")
+    unknown = link.replace("%220.001%22", "%220.5%22", 1)
+    assert "#figure-alpha-lab?alpha-lab=" in link
+    assert unknown != link
+    for where, restored in ((link, True), (unknown, False), (link[:-9], False)):
+        with browser.new_context() as context:
+            other = context.new_page()
+            other.goto(where)
+            figure = mount(other)
+            expected = wanted if restored else [getattr(figure, name) for name in names]
+            assert [get(other, name) for name in names] == expected
+            note = other.locator("[data-note]").inner_text()
+            assert (note == "") == restored
+
+
+@pytest.mark.parametrize(("spoil", "said"), [
+    (lambda f: {"_weights": f._weights[:-2]}, "and are 70509"),
+    (lambda f: {"_weights": f._weights[:-1]}, "no row of float16"),
+    (lambda f: {"_weights": f._weights[:-2] + b"\x00\x7e"}, "not a finite number"),
+    (lambda f: {"_moved": f._moved[:-1]}, "never-moved marks"),
+])
+def test_wrong_weights_are_one_sentence(page, spoil, said):
+    figure = AlphaLab()
+    mounting.mount(page, figure, **spoil(figure))
+    assert page.locator("main svg").count() == 0
+    shown = page.locator("main").inner_text()
+    assert shown.startswith("This figure cannot be drawn: ")
+    assert said in shown
+
+
+def test_it_follows_a_live_training(page):
+    """Other arms and weights while it stands there, as the live panel sends them."""
+    one = ARMS["tensor", "0.01"]
+    figure = mounting.mount(page, AlphaLab(arms=[ARMS["entry", "0.01"]]))
+    assert number(page, "rates") == "1761"
+    figure.show(one)
+    page.evaluate("""([state, bytes]) => {
+        for (const [name, value] of Object.entries(state)) model.set(name, value);
+        for (const [name, value] of Object.entries(bytes)) {
+            model.set(name, new DataView(Uint8Array.from(value).buffer));
+        }
+    }""", [{"shape": "tensor", "_arms": figure._arms},
+           {"_moved": list(figure._moved), "_weights": list(figure._weights)}])
+    settle(page)
+    assert number(page, "rates") == "6"
+    check_numbers(page)
+    assert page.locator(".mf-fail").count() == 0
+
+
+def test_dark_and_narrow(page):
+    page.set_viewport_size({"width": 390, "height": 800})
+    mount(page)
+    colour = "() => document.querySelector('[data-key=truth]').getAttribute('stroke')"
+    light = page.evaluate(colour)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    settle(page)
+    assert page.evaluate(colour) != light
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    drag(page, 0, 2, 0, "touch")
+    check_numbers(page)
+
+
+def test_axe_finds_nothing(page):
+    mount(page)
+    for theme in ("light", "dark"):
+        page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+        settle(page)
+        found = Axe().run(page, context="main").response["violations"]
+        assert not [violation["id"] for violation in found]
+
+
+@pytest.mark.slow
+def test_a_move_is_quick(page):
+    """What the figure computes and draws for one move: median 8 ms, 95th percentile 16 ms."""
+    mount(page)
+    for _ in range(5):  # other work on the machine can only make it slower
+        times = sorted(page.evaluate(MOVES, "amplitude"))
+        if times[100] <= 8 and times[190] <= 16:
+            return
+    pytest.fail(f"median {times[100]:.1f} ms, 95th percentile {times[190]:.1f} ms")
