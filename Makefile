@@ -1,7 +1,7 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks figures results table alpha-lab bench zip clean
+.PHONY: help book serve lab test test-fast notebooks figures figure-data results table alpha-lab bench zip clean
 
 export PYTHON TORCH_INDEX
 BIN := .venv/bin
@@ -17,6 +17,7 @@ help:
 	@echo "make test-fast   the checks for working, under a minute"
 	@echo "make notebooks   run the chapters and write them canonically (ONLY=04-maml for one)"
 	@echo "make figures     draw the figure of the landing page again"
+	@echo "make figure-data train again what the interactive figures show, about eight minutes"
 	@echo "make results     train again what chapters 10 and 11 read, about an hour (can be killed and resumed)"
 	@echo "make table       make the paper's table again (chapter 8), under 15 minutes (can be killed and resumed)"
 	@echo "make alpha-lab   train the arms of chapter 7 again, about half an hour (can be killed and resumed)"
@@ -57,6 +58,9 @@ notebooks: .venv/.installed
 
 figures: .venv/.installed
 	@$(BIN)/python tools/figures.py
+
+figure-data: .venv/.installed
+	@$(BIN)/python tools/figure_data.py
 
 results: .venv/.installed
 	@$(BIN)/python tools/cartpole.py

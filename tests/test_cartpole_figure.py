@@ -11,7 +11,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 import metasgd_core
-from metasgd_core import CartPole, adapt, per_task
+from metasgd_core import CartPole, adapt, init_theta, per_task
 from metasgd_core.checkpoint import load_checkpoint
 from metasgd_core.widgets import CartPolePlay
 from metasgd_core.widgets.cartpole import STARTS, starts
@@ -28,7 +28,17 @@ def leaves(flat):
     return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts)}
 
 
-@pytest.mark.parametrize("name", STARTS)
+def test_the_random_start_is_chapter_9s():
+    """If this fails, run `python tools/figure_data.py cartpole`. (The chapter asserts it, too.)"""
+    theta, alpha = starts()["random"]
+    draws = torch.Generator().manual_seed(0)
+    first = init_theta(CartPole().model, generator=draws, output_scale=0.1)
+    for key, value in leaves(theta).items():
+        assert torch.equal(value, first[key])
+    assert alpha.tolist() == [2.0]
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_the_numbers_are_the_chapters(name):
     """If this fails, run `python tools/figure_data.py cartpole`."""
     tensors, notes = load_checkpoint(STORED)
@@ -42,7 +52,7 @@ def test_the_numbers_are_the_chapters(name):
         assert alpha.tolist() == [3.0 if name == "MAML" else notes["rows"]["joint"]["rate"]]
 
 
-@pytest.mark.parametrize("name", STARTS)
+@pytest.mark.parametrize("name", ROWS)
 def test_their_returns_are_those_of_the_file(name):
     """Before and after one step, ten episodes, 100 test tasks: as stored, within 25 of 500."""
     theta, alpha = (leaves(part.expand(450)) for part in starts()[name])
@@ -63,8 +73,8 @@ def test_the_page_gets_them_in_order():
     figure = CartPolePlay()
     numbers = torch.frombuffer(bytearray(figure._weights), dtype=torch.float32)
     expected = []
-    for name, rate in figure._rates.items():
-        theta, alpha = starts()[name]
+    for name in STARTS:
+        (theta, alpha), rate = starts()[name], figure._rates[name]
         expected += [theta] if rate is not None else [theta, alpha]
         assert rate is None or torch.equal(alpha, torch.tensor([rate]))
     assert torch.equal(numbers, torch.cat(expected))
@@ -92,7 +102,8 @@ def test_a_picture_for_viewers_without_javascript():
     "bad",
     [
         {"length": 0.0}, {"length": float("nan")}, {"gravity": float("inf")}, {"side": 2},
-        {"updates": 4}, {"speed": 9.0}, {"state": [0.0] * 3}, {"state": [float("nan")] * 4},
+        {"updates": 4}, {"updates": 31, "start": "random"}, {"speed": 9.0},
+        {"state": [0.0] * 3}, {"state": [float("nan")] * 4},
         {"history": [[1.0] * 7] * 4}, {"history": [[1.0]]}, {"start": "nobody"},
     ],
 )  # fmt: skip
@@ -100,3 +111,13 @@ def test_what_cannot_be_is_refused(bad):
     with pytest.raises(traitlets.TraitError, match=next(iter(bad))) as refusal:
         CartPolePlay(**bad)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_start_takes_as_many_steps_as_it_can():
+    """Thirty of training; of an adaptation three. It cannot change under the steps taken."""
+    figure = CartPolePlay(start="random", side=0, updates=30)
+    with pytest.raises(traitlets.TraitError, match="'MAML' takes at most 3 steps, got 30"):
+        figure.start = "MAML"
+    assert figure.start == "random"
+    figure.updates = 3
+    figure.start = "MAML"

@@ -3,6 +3,7 @@
 import math
 import struct
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,15 +60,57 @@ def test_the_story_of_the_figure():
     assert 0.07 < (scores["MAML"] < scores["Meta-SGD"]).float().mean() < 0.14
 
 
-def test_the_goal_can_be_reached():
-    """Away from the family of the training MAML is the better one, more often than not."""
-    slow = Sinusoid(frequency=(0.5, 0.5))
-    maml, meta_sgd = (
-        evaluate(
-            slow, *sine.starts()[name][:2], shots=5, steps=1, n_tasks=500, generator=generator(2011)
-        ).scores[1] for name in SHOWN
-    )
-    assert (maml < meta_sgd).float().mean() > 0.55
+@cache
+def scores(name, frequency=1.0, steps=1):
+    """Return a start's errors, step by step, on 500 curves: (steps + 1, curves)."""
+    family = Sinusoid(frequency=(frequency, frequency))
+    return evaluate(
+        family, *sine.starts()[name][:2], shots=5, steps=steps, n_tasks=500,
+        generator=generator(2011),
+    ).scores
+
+
+def share(better, worse, frequency=1.0):
+    """Return on how many of the curves a start is ahead after one step."""
+    one, other = (scores(name, frequency)[1] for name in (better, worse))
+    return float((one < other).float().mean())
+
+
+def test_the_goals_can_be_reached():
+    """Away from the curves of the training the other start wins, more often than not."""
+    assert share("MAML", "Meta-SGD", 0.5) > 0.55  # chapter 6
+    assert share("joint", "Meta-SGD") < 0.02  # the landing page
+    assert share("joint", "Meta-SGD", 0.5) > 0.6
+    assert share("joint", "MAML") < 0.05  # chapter 4
+    assert share("joint", "MAML", 0.5) > 0.6
+
+
+def test_where_the_points_lie_decides():
+    """Chapter 3: ten steps of the joint start do good or harm on one and the same curve."""
+    figure = sine.AdaptSine(left="random", right="joint", steps=10)
+    grid = torch.linspace(-5, 5, 61)[:, None]
+
+    def errors(*places):
+        figure.points = [[place, 0.0] for place in places]
+        for x in (torch.tensor(places)[:, None], grid):
+            truth = figure.curve()(x[None])[0]
+            yield from ((figure.adapted("joint", x, k) - truth).square().mean() for k in (0, 10))
+
+    *_, before, after = errors(-4.0, -2.0, 0.0, 2.0, 4.0)
+    assert after < 1 < 3 < before
+    _, on_points, before, after = errors(1.0, 1.5, 2.0, 2.5, 3.0)
+    assert on_points < 0.2
+    assert before < 4 < 5 < after
+
+
+def test_what_the_shortcut_costs():
+    """Chapter 5: FOMAML is ahead on a few curves, Reptile gains by its later steps."""
+    maml, fomaml, reptile = (scores(name, steps=10) for name in ("MAML", "FOMAML", "Reptile"))
+    assert 0.15 < (fomaml[1] < maml[1]).float().mean() < 0.27
+    assert abs(reptile[1].mean() / maml[1].mean() - 1) < 0.1
+    assert 0.82 < reptile[10].mean() / maml[10].mean() < 0.9
+    turned = (reptile[1] > maml[1]) & (reptile[10] < maml[10])
+    assert 0.17 < turned.float().mean() < 0.3
 
 
 def test_the_page_gets_the_stored_numbers():

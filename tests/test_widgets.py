@@ -57,6 +57,20 @@ def test_a_second_one_has_a_name_of_its_own(cls):
         cls(figure_id=3)
 
 
+def test_lines_stand_out_on_white():
+    """A contrast of 3 to 1 at least, as WCAG asks of graphics."""
+    text = (HERE / "frame.js").read_text(encoding="utf-8").partition("function palette")[2]
+    darker = dict(re.findall(r'(\w+): dark \? "#\w{6}" : "(#\w{6})"', text))
+    plain = dict(re.findall(r'(\w+): "(#\w{6})"', text))
+    assert {"sky", "orange", "purple", "grey", "blue", "green"} <= {*darker, *plain}
+    lines = {k: v for k, v in {**plain, **darker}.items() if k not in ("grid", "background")}
+    for name, colour in lines.items():
+        channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+        assert 1.05 / (luminance + 0.05) >= 3, name
+
+
 @each
 def test_module_is_whole(cls):
     """One scope for all sources: no imports, one export, no name declared twice."""
@@ -87,7 +101,7 @@ def test_a_change_in_python_reaches_the_state():
 
 def test_the_page_has_the_books_colours():
     text = (HERE / "frame.js").read_text(encoding="utf-8")
-    colours = dict(re.findall(r'(\w+): "(#[0-9A-F]{6})"', text))
+    colours = dict(re.findall(r'(\w+): (?:dark \? )?"(#[0-9A-F]{6})"', text))
     named = {name: value for name, value in PALETTE.items() if name not in ("black", "grey")}
     assert colours == named
     assert all(PALETTE[name] in text for name in ("black", "grey"))

@@ -1,8 +1,9 @@
 """Make the weights of the book's interactive figures again, from nothing.
 
-    python tools/figure_data.py sine      about two minutes on one core
-    python tools/figure_data.py alpha-lab about ten minutes on one core
-    python tools/figure_data.py cartpole  at once: it copies what tools/cartpole.py has trained
+    python tools/figure_data.py            all of them: ``make figure-data``
+    python tools/figure_data.py sine       about two minutes on one core
+    python tools/figure_data.py alpha-lab  about five minutes on one core
+    python tools/figure_data.py cartpole   at once: it copies what tools/cartpole.py has trained
 
 The results are ``metasgd_core/widgets/data/*.safetensors``. That of the sine holds for each start
 its theta, its alpha, and its mean error on held-out curves after 0 to 10 inner steps. All starts
@@ -168,11 +169,18 @@ def cartpole() -> None:
     })
 
 
+DATA = {"sine": sine, "alpha-lab": alpha_lab, "cartpole": cartpole}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("name", choices=("sine", "alpha-lab", "cartpole"))
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(DATA))
+    names = parser.parse_args().names or list(DATA)
+    if unknown := set(names) - set(DATA):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(DATA)}")
     torch.set_num_threads(1)
-    {"sine": sine, "alpha-lab": alpha_lab, "cartpole": cartpole}[parser.parse_args().name]()
+    for name in names:
+        DATA[name]()
 
 
 if __name__ == "__main__":

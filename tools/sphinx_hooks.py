@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from figures_hook import put_figures
+from figures_hook import Interactive, put_figures
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
@@ -69,6 +69,7 @@ def skip_tuple_fields(
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("comments_config", {}, "html")  # Jupyter Book sets it for sphinx_comments
+    app.add_directive("interactive", Interactive)
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("html-page-context", mend_roles)

@@ -1,5 +1,5 @@
 // Bring the page's figures to life without a kernel: each place that the build left for one is drawn by the
-// figure's own code from the state that the notebook stored. Only pages with a figure load this.
+// figure's own code from the state that the place holds. Only pages with a figure load this.
 (() => {
   /** What a figure asks of a live widget's model, with nobody at the other end. */
   function makeModel(state) {
@@ -36,11 +36,9 @@
   }
 
   function start() {
-    const stored = document.querySelector('script[type="application/vnd.jupyter.widget-state+json"]');
-    const models = JSON.parse(stored.textContent).state;
     for (const place of document.querySelectorAll(".mf-place")) {
       try {
-        const state = readState(models[place.dataset.model]);
+        const state = readState(JSON.parse(place.querySelector("script").textContent));
         window.bookFigures[place.dataset.figure].render({ model: makeModel(state), el: place });
       } catch (error) {
         const sentence = document.createElement("p");

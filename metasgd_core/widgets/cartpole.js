@@ -4,8 +4,10 @@
 const CART = {
   step: 0.02, edge: 2.4, lean: (12 * 2 * Math.PI) / 360, // s, m, rad: as CartPole-v1 has them
   start: 0.05, horizon: 500, discount: 0.99, rounding: 1e-4, // as metasgd_core has them
-  episodes: 10, updates: 3, seen: [1, 1, 5, 1],
+  episodes: 10, updates: 3, training: 30, seen: [1, 1, 5, 1],
 };
+// In the order of their bytes: a stored notebook sorts the names of an object.
+const CART_STARTS = ["random", "MAML", "Meta-SGD", "joint"];
 const PHYSICS = ["length", "masspole", "masscart", "force", "gravity"];
 
 /**
@@ -174,13 +176,20 @@ function policyStep(net, theta, alpha, run) {
   return theta.map((p, i) => p - alpha[i] * gradient[i]);
 }
 
+/** Whether nothing was trained before and every step pays: the CartPole that everybody knows. */
+function cartIsPlain(get) {
+  return get("start") === "random" && get("side") === 0;
+}
+
 /** The one sentence that says what is wrong with the state, or undefined. */
 function cartComplaint(get) {
+  const start = get("start"), most = start === "random" ? CART.training : CART.updates;
+  if (!CART_STARTS.includes(start)) return `There is no start ${start} here.`;
   const positive = ["length", "masspole", "masscart"];
   const wrong = PHYSICS.find((name) => !Number.isFinite(get(name)) ||
     (positive.includes(name) && get(name) <= 0));
   if (wrong) return `A CartPole cannot have ${wrong} = ${get(wrong)}.`;
-  const whole = { updates: CART.updates, seed: 2 ** 31 - 1, episode: 1e6, step: CART.horizon };
+  const whole = { updates: most, seed: 2 ** 31 - 1, episode: 1e6, step: CART.horizon };
   for (const [name, most] of Object.entries(whole)) {
     if (!Number.isInteger(get(name)) || get(name) < 0 || get(name) > most) {
       return `${name} must be a whole number from 0 to ${most}, got ${get(name)}.`;
@@ -193,8 +202,8 @@ function cartComplaint(get) {
   }
   const possible = (task) => task.length === 7 && task.every(Number.isFinite) &&
     task.slice(0, 3).every((v) => v > 0);
-  if (tasks.length > CART.updates || !tasks.every(possible)) {
-    return `The steps taken must be up to ${CART.updates} tasks of seven finite numbers.`;
+  if (tasks.length > most || !tasks.every(possible)) {
+    return `The steps taken must be up to ${most} tasks of seven finite numbers.`;
   }
 }
 
@@ -203,8 +212,8 @@ function cartStarts(net, bytes, rates) {
   const all = floatsFromBytes(bytes), starts = {};
   let from = 0;
   const take = () => all.slice(from, from += net.count);
-  for (const [name, rate] of Object.entries(rates)) {
-    const theta = take();
+  for (const name of CART_STARTS) {
+    const theta = take(), rate = rates[name];
     starts[name] = { theta, alpha: rate === null ? take() : new Float64Array(net.count).fill(rate) };
   }
   if (from !== all.length || !all.every(Number.isFinite)) {
@@ -225,7 +234,7 @@ function cartPart(parent, name, attributes) {
  * The cart with its pole, to scale; it can be dragged, or pushed by arrow keys.
  * @param {HTMLElement} stage where it is put
  * @param {(speed: number) => void} push called with what is added to the velocity, in m/s
- * @returns {{draw: (view: {state: number[], length: number, side: number}) => void,
+ * @returns {{draw: (view: {state: number[], length: number, side: number, quiet: boolean}) => void,
  *   buttons: HTMLElement}} and a row below it for buttons
  */
 function createCart(stage, push) {
@@ -269,7 +278,7 @@ function createCart(stage, push) {
     if (metres) push(2 * metres); // half a metre of the hand gives one metre a second
   });
   for (const name of ["pointerup", "pointercancel"]) cart.addEventListener(name, () => from = null);
-  const draw = ({ state: [x, velocity, angle], length, side }) => {
+  const draw = ({ state: [x, velocity, angle], length, side, quiet }) => {
     const colour = palette();
     scale = Math.min(100, 165 / (2 * length));
     const edge = CART.edge * scale, tip = 2 * length * scale;
@@ -287,8 +296,10 @@ function createCart(stage, push) {
       mark.textContent = i % 2 && scale < 40 ? "" : `${i - 2}${i === 4 ? " m" : ""}`;
     });
     cart.setAttribute("transform", `translate(${middle + x * scale} ${ground})`);
-    cart.setAttribute("aria-valuenow", x.toFixed(2));
-    cart.setAttribute("aria-valuetext", `${x.toFixed(2)} m, ${velocity.toFixed(2)} m/s`);
+    if (!quiet) { // a film would be read out picture by picture
+      cart.setAttribute("aria-valuenow", x.toFixed(2));
+      cart.setAttribute("aria-valuetext", `${x.toFixed(2)} m, ${velocity.toFixed(2)} m/s`);
+    }
     const at = (a) => `${tip * Math.sin(a)} ${-tip * Math.cos(a)}`;
     leans.setAttribute("d", `M${at(-CART.lean)}L0 0L${at(CART.lean)}`);
     leans.setAttribute("stroke", colour.grey);
@@ -309,12 +320,19 @@ function createCart(stage, push) {
 /** Draw the figure and keep it up to date. */
 function render({ model, el }) {
   const get = (name) => model.get(name), net = makeNetwork([4, 64, 2], "tanh");
+  const plain = cartIsPlain(get), most = plain ? CART.training : CART.updates;
   const frame = createFrame(el, model, {
-    title: "A CartPole that finds out which side pays",
-    goal: "Pick the side that pays; the policy is not told. Let it collect ten episodes and take " +
-      "one step: does it find the side? Then change the physics until the adapted policy lets " +
-      "the pole fall.",
-    check: (state) => cartComplaint((name) => state[name] ?? get(name)),
+    title: plain ? "A policy that learns to balance" : "A CartPole that finds out which side pays",
+    goal: plain
+      ? "Take one step after the other: how many until the pole stands for 450 of 500? Then make " +
+        "the cart heavy, so that it falls. Do more steps bring it back?"
+      : "Pick the side that pays; the policy is not told. Let it collect ten episodes and take " +
+        "one step: does it find the side? Then change the physics until the adapted policy lets " +
+        "the pole fall.",
+    check: (state) => {
+      const linked = (name) => state[name] ?? get(name);
+      return cartComplaint(linked) || (plain && !cartIsPlain(linked));
+    },
   });
   let starts;
   try {
@@ -326,9 +344,9 @@ function render({ model, el }) {
   const paths = createPlot(frame, { width: 560, height: 260, x: [0, CART.horizon], y: [-0.6, 0.6],
     xlabel: "step (0.02 s each)", ylabel: "position in m",
     label: "Position of the cart in ten fresh episodes of the policy, and in the one you see" });
-  const bars = createPlot(frame, { width: 560, height: 220, x: [-0.3, CART.updates + 0.3],
-    y: [0, 560], xlabel: "inner steps, on ten episodes each", ylabel: "return",
-    label: "Mean return of ten fresh episodes against the number of inner steps" });
+  const bars = createPlot(frame, { width: 560, height: 220, x: [-0.1 * most, 1.1 * most],
+    y: [0, 560], xlabel: "steps, on ten episodes each", ylabel: "return",
+    label: "Mean return of ten episodes against the number of steps" });
 
   const film = (label, onClick) => addButton(frame, { label, onClick, parent: buttons });
   const play = film("Play", () => (playing ? pause() : resume()));
@@ -336,13 +354,17 @@ function render({ model, el }) {
   film("New episode", () => { pause(); renew(); save(); });
   film("Push left", () => push(-0.5));
   film("Push right", () => push(0.5));
-  addSelect(frame, { trait: "side", label: "the side that pays",
-    options: [[1, "right"], [-1, "left"], [0, "both: every step pays"]] });
+  if (!plain) {
+    addSelect(frame, { trait: "side", label: "the side that pays",
+      options: [[1, "right"], [-1, "left"], [0, "both: every step pays"]] });
+  }
   addButton(frame, { label: "Collect 10 episodes, take one step", onClick: takeStep });
-  addSlider(frame, { trait: "updates", label: "inner steps of the policy that plays",
-    min: 0, max: CART.updates, step: 1 });
-  addSelect(frame, { trait: "start", label: "initialisation",
-    options: [["MAML", "MAML"], ["Meta-SGD", "Meta-SGD"], ["joint", "joint, fine-tuned"]] });
+  addSlider(frame, { trait: "updates", label: `${plain ? "" : "inner "}steps of the policy that plays`,
+    min: 0, max: most, step: 1 });
+  if (!plain) {
+    addSelect(frame, { trait: "start", label: "initialisation",
+      options: CART_STARTS.map((name) => [name, name === "joint" ? "joint, fine-tuned" : name]) });
+  }
   const slider = (trait, label, unit, min, max, step, more) =>
     addSlider(frame, { trait, label, unit, min, max, step, ...more });
   slider("speed", "speed of the film", "×", 0.1, 4, 0.1, { digits: 1 });
@@ -351,11 +373,11 @@ function render({ model, el }) {
   slider("masscart", "mass of the cart", "kg", 0.2, 5, 0.01, { log: true });
   slider("force", "force", "N", 1, 30, 0.5, { digits: 1 });
   slider("gravity", "gravity", "m/s²", 0, 30, 0.1, { digits: 1 });
-  addCheckbox(frame, { trait: "swapped", label: "left and right swapped" });
+  if (!plain) addCheckbox(frame, { trait: "swapped", label: "left and right swapped" });
   addCheckbox(frame, { trait: "greedy", label: "the likelier action, not a drawn one" });
   addSeed(frame, { trait: "seed" });
 
-  let playing = false, last = 0, due = 0, timer = 0, frameId = 0, alive = true;
+  let playing = false, last = 0, seen = 0, due = 0, timer = 0, frameId = 0, alive = true;
   let chain = [], scores = new Map(), job = null, trace = [], shown = "", mine = "";
 
   /** Set traits without sending them to Python: `save` does, where the film rests. */
@@ -374,19 +396,23 @@ function render({ model, el }) {
     return { ...physics, force: get("swapped") ? -physics.force : physics.force, side: get("side") };
   }
 
-  /** Theta after k of the steps taken. Each is played and taken again only if its past changed. */
-  function thetaAfter(k) {
+  /**
+   * Theta after k of the steps taken, or undefined where the time is up before. Each is played and
+   * taken again only if its past changed.
+   */
+  function thetaAfter(k, until = Infinity) {
     const { theta, alpha } = starts[get("start")], tasks = get("history");
     for (let i = 0; i <= k; i++) {
-      const key = JSON.stringify([get("start"), tasks.slice(0, i)]);
+      const key = get("start") + (i ? tasks[i - 1] : "");
       if (chain[i]?.key === key) continue;
+      if (performance.now() > until) return;
       chain.length = i;
       if (!i) { chain.push({ key, theta }); continue; }
       const [length, masspole, masscart, force, gravity, side, seed] = tasks[i - 1];
       const run = beginEpisodes({ length, masspole, masscart, force, gravity, side },
         cartStream(seed, i), CART.episodes);
       playEpisodes(run, net, chain[i - 1].theta, false);
-      chain.push({ key, theta: policyStep(net, chain[i - 1].theta, alpha, run) });
+      chain.push({ key, theta: policyStep(net, chain[i - 1].theta, alpha, run), earned: meanReturn(run) });
     }
     return chain[k].theta;
   }
@@ -395,7 +421,7 @@ function render({ model, el }) {
     return [...PHYSICS.map((name) => physics[name]), side, get("seed")];
   }
   function takeStep() {
-    const from = Math.min(get("updates"), CART.updates - 1);
+    const from = Math.min(get("updates"), most - 1);
     put({ history: [...get("history").slice(0, from), present()], updates: from + 1 });
     save();
   }
@@ -441,10 +467,12 @@ function render({ model, el }) {
     playing = false;
     play.textContent = "Play";
     cancelAnimationFrame(frameId);
+    if (alive) show();
     save();
   }
   function tick(now) {
     if (!playing) return;
+    if (!thetaAfter(get("updates"), performance.now() + 4)) last = now; // it is still learning
     due += (Math.min(Math.max(now - last, 0), 100) / 1000) * get("speed") / CART.step;
     last = now;
     while (due >= 1 && !over()) { advance(); due -= 1; }
@@ -455,8 +483,11 @@ function render({ model, el }) {
 
   /** The cart, its numbers, and its way so far. */
   function show() {
+    // Who wants less motion sees two pictures of the film a second.
+    if (playing && prefersReducedMotion() && performance.now() - seen < 500) return;
+    seen = performance.now();
     const [x, v, angle, spin] = where(), fallen = cartFell([x, v, angle, spin]);
-    draw({ state: [x, v, angle, spin], length: get("length"), side: get("side") });
+    draw({ state: [x, v, angle, spin], length: get("length"), side: get("side"), quiet: playing });
     const signed = (value, digits) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
     setReadout(frame, "cart", `step ${get("step")} of ${CART.horizon}` +
       `${fallen ? ", the pole fell or the track ended" : ""}; earned ${get("earned")}; ` +
@@ -467,66 +498,79 @@ function render({ model, el }) {
       { colour: palette().black, width: 2.5 });
   }
 
+  /** The policy's colour: its start's; in the plain figure that of the chapter's drawn actions. */
+  function ink() {
+    return plain ? palette().blue : methodColour(get("start"));
+  }
   function scoreKey(k) {
     return JSON.stringify([get("start"), get("history").slice(0, k), present(), get("greedy")]);
   }
-  /** Play ten fresh episodes of each policy, a few milliseconds at a time. */
+  /**
+   * Play ten fresh episodes of each policy on show, a few milliseconds at a time. In the plain figure
+   * that is one: how good the others were, the episodes tell that they learned from. (The last of
+   * them taught nobody, and has no point in the picture while another plays.)
+   */
   function work() {
     timer = 0;
-    const until = performance.now() + 4;
-    const todo = [get("updates"), ...get("history").keys(), get("history").length];
+    const until = performance.now() + 4, count = get("history").length;
+    const todo = plain ? [get("updates")] : [get("updates"), ...get("history").keys(), count];
     for (;;) {
-      const k = todo.find((i) => !scores.has(scoreKey(i)));
+      const k = todo.find((i) => !scores.has(scoreKey(i))), theta = thetaAfter(k ?? count, until);
+      if (!theta) break;
       if (k === undefined) return result();
       const key = scoreKey(k);
       if (job?.key !== key) {
         job = { key, run: beginEpisodes(task(), cartStream(get("seed"), 0), CART.episodes) };
       }
       while (performance.now() < until) {
-        if (playEpisodes(job.run, net, thetaAfter(k), get("greedy"), 10)) {
-          const { lengths, observation, count } = job.run, all = [...lengths.keys()];
+        if (playEpisodes(job.run, net, theta, get("greedy"), 10)) {
+          const { lengths, observation } = job.run, width = job.run.count, all = [...lengths.keys()];
           const lines = all.map((i) => Array.from({ length: Math.ceil(lengths[i] / 5) },
-            (_, t) => observation[4 * (5 * t * count + i)]));
+            (_, t) => observation[4 * (5 * t * width + i)]));
           const places = all.flatMap((i) => Array.from({ length: lengths[i] },
-            (_, t) => observation[4 * (t * count + i)]));
+            (_, t) => observation[4 * (t * width + i)]));
           const right = places.filter((at) => at > 0).length / places.length;
           scores.set(key, { mean: meanReturn(job.run), lines, right,
-            held: lengths.reduce((sum, n) => sum + n, 0) / count });
+            held: places.length / width });
           break;
         }
       }
-      if (performance.now() >= until) { timer = setTimeout(work); return; }
+      if (performance.now() >= until) break;
     }
+    timer = setTimeout(work);
   }
   /** All is scored: the pictures, the numbers and the sentence. */
   function result() {
     const now = get("updates"), count = get("history").length, colour = palette();
-    const each = Array.from({ length: count + 1 }, (_, k) => scores.get(scoreKey(k)));
-    const { mean, right, held, lines } = each[now], shade = methodColour(get("start"));
+    const { mean, right, held, lines } = scores.get(scoreKey(now)), shade = ink();
+    const xs = Array.from({ length: count + 1 }, (_, k) => k);
+    const means = xs.map((k) =>
+      (k === now ? mean : plain ? chain[k + 1]?.earned : scores.get(scoreKey(k)).mean));
     const far = Math.max(...lines.flat().map(Math.abs));
     paths.setDomain({ y: far < 0.6 ? [-0.6, 0.6] : [-2.5, 2.5] });
     for (let i = 0; i < CART.episodes; i++) {
       paths.curve(`fresh-${i}`, lines[i].map((_, t) => 5 * t), lines[i],
-        { colour: shade, width: 1, opacity: 0.7 });
+        { colour: shade, width: 1 });
     }
     paths.remove("played");
     show(); // over the others
-    const xs = each.map((_, k) => k), means = each.map((score) => score.mean);
     bars.curve("returns", xs, means, { colour: shade, width: 2 });
     bars.points("returns-points", xs, means, { colour: shade, radius: 5 });
     bars.points("now", [now], [mean], { colour: colour.black, radius: 7 });
     const name = (k) => `${k} step${k === 1 ? "" : "s"}`;
     setReadout(frame, "return", `${mean.toFixed(1)} of ${CART.horizon} after ${name(now)}`,
       "Return of ten fresh episodes");
-    setReadout(frame, "balance", `${held.toFixed(1)} steps`, "The pole stood for");
-    setReadout(frame, "right", `${(100 * right).toFixed(0)} % of the time`, "On the right");
-    setReadout(frame, "returns", each.map((s, k) => `${name(k)}: ${s.mean.toFixed(0)}`).join(" · "),
-      "Return, step by step");
+    if (!plain) {
+      setReadout(frame, "balance", `${held.toFixed(1)} steps`, "The pole stood for");
+      setReadout(frame, "right", `${(100 * right).toFixed(0)} % of the time`, "On the right");
+      setReadout(frame, "returns", means.map((m, k) => `${name(k)}: ${m.toFixed(0)}`).join(" · "),
+        "Return, step by step");
+    }
     frame.root.setAttribute("aria-busy", "false");
     const first = now ? `, before any step ${means[0].toFixed(0)}` : "";
-    const text = `Ten fresh episodes after ${name(now)}: return ${mean.toFixed(0)} of ` +
-      `${CART.horizon}${first}; ${(100 * right).toFixed(0)} % of the time on the right.`;
-    frame.say(text);
+    const where = plain ? "" : `; ${(100 * right).toFixed(0)} % of the time on the right`;
+    frame.say(`Ten fresh episodes after ${name(now)}: return ${mean.toFixed(0)} of ` +
+      `${CART.horizon}${first}${where}.`);
   }
 
   /** Bring everything in line with the traits. */
@@ -553,13 +597,14 @@ function render({ model, el }) {
     const rows = (way) => far.map((v) => Math.max(0, way * v));
     if (side) paths.area("side", all, rows(-side).map((v) => -v), rows(side), { colour: colour.green });
     else paths.remove("side");
-    const bound = { colour: colour.grey, dash: "5 4" }, shade = methodColour(get("start"));
-    if (side) bars.curve("bound", [-0.3, CART.updates + 0.3], [250, 250], bound);
+    const bound = { colour: colour.grey, dash: "5 4" }, shade = ink();
+    if (side) bars.curve("bound", bars.domain.x, [250, 250], bound);
     else bars.remove("bound");
     paths.legend([{ label: "ten fresh episodes", colour: shade },
       { label: "the episode you see", colour: colour.black },
       ...(side ? [{ label: "the side that pays", colour: colour.green }] : [])]);
-    bars.legend([{ label: "mean return", colour: shade },
+    bars.legend([{ label: plain ? "the ten episodes that each step learned from" : "mean return", colour: shade },
+      ...(plain ? [{ label: "ten fresh ones of the policy that plays", colour: colour.black }] : []),
       ...(side ? [{ label: "bound without adapting, mean of both sides", ...bound }] : [])]);
     if (scores.size > 60) scores = new Map();
     frame.root.setAttribute("aria-busy", "true");
@@ -572,6 +617,7 @@ function render({ model, el }) {
     alive = playing = false;
     clearTimeout(timer);
     cancelAnimationFrame(frameId);
+    frame.close();
   };
 }
 

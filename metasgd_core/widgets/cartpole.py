@@ -1,26 +1,25 @@
-"""CartPole in the page: pick the secret side, let ten episodes and one step find it out."""
+"""CartPole in the page: a policy learns to balance, or finds out in one step which side pays."""
 
 from __future__ import annotations
 
 import math
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 import traitlets
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
 from torch import Tensor
 
 from metasgd_core.checkpoint import load_checkpoint
 from metasgd_core.plotting import PALETTE, draw_cartpole
-from metasgd_core.widgets.figure import Figure
+from metasgd_core.widgets.figure import Figure, png
 
 DATA = Path(__file__).with_name("data") / "cartpole.safetensors"
-STARTS = ("MAML", "Meta-SGD", "joint")
-UPDATES = 3
+STARTS = ("random", "MAML", "Meta-SGD", "joint")
+#: How many steps may be taken: inner ones, and of training, from the random start.
+UPDATES, TRAINING = 3, 30
 #: Lowest and highest value that a control may set.
 RANGES = {
     "length": (0.1, 4.0),
@@ -45,6 +44,10 @@ def starts() -> dict[str, tuple[Tensor, Tensor]]:
     return {name: (tensors[f"{name}/theta"], tensors[f"{name}/alpha"]) for name in STARTS}
 
 
+def _most(start: str) -> int:
+    return TRAINING if start == "random" else UPDATES
+
+
 def _numbers(values: list[Any], count: int) -> bool:
     return len(values) == count and all(math.isfinite(v) for v in values)
 
@@ -52,17 +55,21 @@ def _numbers(values: list[Any], count: int) -> bool:
 class CartPolePlay(Figure):
     """A CartPole whose policy adapts in the page, by its own ten episodes and their gradient.
 
-    Every attribute can be set when the figure is made and read or changed afterwards.
+    Every attribute can be set when the figure is made and read or changed afterwards. A figure that
+    begins with ``start="random", side=0`` is the plain CartPole of chapter 9: it has no controls
+    for the side, the start and the swap.
 
     Attributes
     ----------
-    start : {"MAML", "Meta-SGD", "joint"}
-        Whose theta and alpha: the first training seeds of chapter 10's secret side.
+    start : {"random", "MAML", "Meta-SGD", "joint"}
+        Whose theta and alpha: chapter 9's policy before its training and its rate, or the first
+        training seeds of chapter 10's secret side.
     side : {1, -1, 0}
         Which side is rewarded: right, left, or every step.
     updates : int
-        After how many inner steps the policy plays, 0 to 3. Steps not yet taken are taken, on ten
-        episodes each, played under the physics and the side of that moment.
+        After how many steps the policy plays, 0 to 3, and to 30 from the random start. Steps not
+        yet taken are taken, on ten episodes each, played under the physics and the side of that
+        moment.
     length, masspole, masscart, force, gravity : float
         As in ``CartPoleTasks``; the force is positive.
     swapped : bool
@@ -119,17 +126,27 @@ class CartPolePlay(Figure):
     @traitlets.validate(*RANGES)
     def _check_range(self, proposal: Any) -> float:
         name, value = proposal["trait"].name, proposal["value"]
-        low, high = RANGES[name]
+        low, high = RANGES[name] if name != "updates" else (0, _most(self.start))
         if not low <= value <= high:
             raise traitlets.TraitError(f"{name} must be from {low:g} to {high:g}, got {value}")
         return float(value) if isinstance(low, float) else value
 
+    @traitlets.validate("start")
+    def _check_start(self, proposal: Any) -> str:
+        start, taken = str(proposal["value"]), max(self.updates, len(self.history))
+        if taken > _most(start):
+            raise traitlets.TraitError(
+                f"updates, history: {start!r} takes at most {_most(start)} steps, got {taken}"
+            )
+        return start
+
     @traitlets.validate("history")
     def _check_history(self, proposal: Any) -> list[list[float]]:
         tasks = [list(task) for task in proposal["value"]]
-        if len(tasks) > UPDATES or not all(_numbers(task, len(_TASK)) for task in tasks):
+        most = _most(self.start)
+        if len(tasks) > most or not all(_numbers(task, len(_TASK)) for task in tasks):
             raise traitlets.TraitError(
-                f"history must be up to {UPDATES} tasks of {len(_TASK)} finite numbers, got {tasks}"
+                f"history must be up to {most} tasks of {len(_TASK)} finite numbers, got {tasks}"
             )
         return tasks
 
@@ -143,11 +160,9 @@ class CartPolePlay(Figure):
     def picture(self) -> bytes:
         """Return a PNG of the cart as it stands, the rewarded side shaded."""
         picture = Picture(figsize=(6.0, 2.8), dpi=100, facecolor="white", layout="constrained")
-        canvas, ax = FigureCanvasAgg(picture), picture.subplots()
+        ax = picture.subplots()
         draw_cartpole(ax, self.state or [0.0] * 4, length=self.length)
         if self.side:
             ax.axvspan(0, 2.4 * self.side, color=PALETTE["green"], alpha=0.15, zorder=0)
-        ax.set(title=f"{self.start}, after {self.updates} inner step{'s' * (self.updates != 1)}")
-        file = BytesIO()
-        canvas.print_png(file, metadata={"Software": None})
-        return file.getvalue()
+        ax.set(title=f"{self.start}, after {self.updates} step{'s' * (self.updates != 1)}")
+        return png(picture)

@@ -13,8 +13,12 @@ function axisTicks([low, high], log, count) {
   if (log) {
     const from = Math.ceil(Math.log10(low) - 1e-9), to = Math.floor(Math.log10(high) + 1e-9);
     const every = Math.max(1, Math.ceil((to - from) / count));
-    for (let k = from; k <= to; k += every) ticks.push(10 ** k);
-    return ticks;
+    if (to - from > 1) {
+      for (let k = from; k <= to; k += every) ticks.push(10 ** k);
+      return ticks;
+    }
+    for (let k = from - 1; k <= to; k++) ticks.push(...[1, 2, 5].map((m) => Number((m * 10 ** k).toPrecision(12))));
+    return ticks.filter((tick) => tick >= low && tick <= high);
   }
   const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((m) => m * power >= rough * 0.999);
@@ -74,6 +78,8 @@ function createPlot(frame, options) {
   };
 
   function layout() {
+    const ticks = axisTicks(y, ylog, h / 55), longest = Math.max(...ticks.map((tick) => tickText(tick).length));
+    if (axes) margin.left = Math.max(56, 34 + 7.5 * longest); // they keep clear of the axis's name
     [X, toX] = [scale, inverse].map((f) => f(x, xlog, margin.left, w - margin.right));
     [Y, toY] = [scale, inverse].map((f) => f(y, ylog, h - margin.bottom, margin.top));
     svg.setAttribute("viewBox", `0 0 ${w} ${h}`);
@@ -92,7 +98,7 @@ function createPlot(frame, options) {
       line(X(tick), top, X(tick), bottom);
       write(X(tick), bottom + 17, tickText(tick), { "text-anchor": "middle" });
     }
-    for (const tick of axisTicks(y, ylog, h / 55)) {
+    for (const tick of ticks) {
       line(left, Y(tick), right, Y(tick));
       write(left - 6, Y(tick) + 4, tickText(tick), { "text-anchor": "end" });
     }
@@ -185,28 +191,6 @@ function createPlot(frame, options) {
       for (const [key_, value] of Object.entries(attributes)) node.setAttribute(key_, value);
       node.textContent = string;
     }),
-    /** Lines of equal fn, by marching squares on a grid of 64 by 64. */
-    contours: (name, fn, levels, style = {}) => path(name, { width: 1, ...style }, () => {
-      const n = 64, px = (i) => x[0] + (x[1] - x[0]) * i / n, py = (j) => y[0] + (y[1] - y[0]) * j / n;
-      const grid = Array.from({ length: n + 1 }, (_, j) => Float64Array.from({ length: n + 1 }, (_, i) => fn(px(i), py(j))));
-      let d = "";
-      for (const level of levels) {
-        for (let j = 0; j < n; j++) {
-          for (let i = 0; i < n; i++) {
-            const corners = [[i, j], [i + 1, j], [i + 1, j + 1], [i, j + 1]], cuts = [];
-            corners.forEach(([a, b], k) => {
-              const [c, e] = corners[(k + 1) % 4], u = grid[b][a] - level, v = grid[e][c] - level;
-              if (u < 0 !== v < 0) {
-                const t = u / (u - v);
-                cuts.push(at(px(a + t * (c - a)), py(b + t * (e - b))));
-              }
-            });
-            for (let k = 0; k + 1 < cuts.length; k += 2) d += `M${cuts[k]}L${cuts[k + 1]}`;
-          }
-        }
-      }
-      return d;
-    }),
     /** A table of values as coloured cells over the whole domain, its first row at the top. */
     image: (name, rows, cols, values, colourOf) => put(name, "image", (node) => {
       const canvas = element("canvas", { width: cols, height: rows }), ink = canvas.getContext("2d");
@@ -221,8 +205,10 @@ function createPlot(frame, options) {
       for (const [key_, value] of Object.entries(attributes)) node.setAttribute(key_, value);
     }),
     remove(name) {
-      items.get(name)?.node.remove();
+      const node = items.get(name)?.node, focused = node && node === document.activeElement;
+      node?.remove();
       items.delete(name);
+      if (focused) [...svg.querySelectorAll(".mf-handle")].at(-1)?.focus(); // else it is lost to the page
     },
     legend(entries) {
       const text = JSON.stringify(entries);
@@ -252,16 +238,16 @@ function createPlot(frame, options) {
         const py = Math.min(h - margin.bottom, Math.max(margin.top, Y(hy)));
         if (dot) g.setAttribute("transform", `translate(${px} ${py})`);
         if (dot) dot.setAttribute("fill", colour ?? "currentColor");
-        const where = `x ${Number(hx.toPrecision(3))}, y ${Number(hy.toPrecision(3))}`;
-        const spoken = {
-          "aria-label": `${text}, ${where}`, "aria-valuetext": where, "aria-valuenow": hx, "aria-valuemin": x[0], "aria-valuemax": x[1],
+        const spoken = { // a slider has one number, this one has two: they are the text of its value
+          "aria-label": text, "aria-valuetext": `x ${Number(hx.toPrecision(3))}, y ${Number(hy.toPrecision(3))}`,
+          "aria-valuenow": hx, "aria-valuemin": x[0], "aria-valuemax": x[1],
         };
         for (const [key_, value] of Object.entries(spoken)) g.setAttribute(key_, value);
       }, (held.now = handle, front));
       const item = items.get(name);
       if (item.held) return node;
       item.held = held;
-      const fixed = { class: "mf-handle", role: "slider", tabindex: 0, "data-lm-suppress-shortcuts": "true" };
+      const fixed = { class: "mf-handle", role: "slider", "aria-roledescription": "movable point", tabindex: 0, "data-lm-suppress-shortcuts": "true" };
       for (const [key_, value] of Object.entries(fixed)) node.setAttribute(key_, value);
       node.append(svgNode("circle", { r: 13, class: "mf-target" }), svgNode("circle", { r: 6.5, class: "mf-dot" }));
       item.paint();
@@ -287,11 +273,13 @@ function createPlot(frame, options) {
         if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
         event.preventDefault();
         event.stopPropagation();
-        const far = (event.shiftKey ? 5 : 1) / 50, { x: hx, y: hy } = held.now;
+        const far = (event.shiftKey ? 5 : 1) / 50, { x: hx, y: hy, onMove } = held.now;
         const px = X(hx) + step[0] * far * (w - margin.left - margin.right);
         const py = Y(hy) - step[1] * far * (h - margin.top - margin.bottom);
-        // What does not move keeps its every digit.
-        held.now.onMove(step[0] ? toX(px) : hx, step[1] ? toY(py) : hy);
+        // What does not move keeps its every digit. The next key of this frame goes on from here.
+        held.now = { ...held.now, x: step[0] ? toX(px) : hx, y: step[1] ? toY(py) : hy };
+        onMove(held.now.x, held.now.y);
+        frame.redraw(); // and comes back where the figure did not follow
       });
       return node;
     },

@@ -1,11 +1,13 @@
 // What every figure has around its pictures: controls tied to the model's traits, read-outs, a summary
 // that is spoken, Reset, and in the built page a link that holds the state.
 
-let frameCount = 0;
+const NEEDED = ["DOMPoint", "MutationObserver", "ResizeObserver", "structuredClone"];
 
 /** An HTML element with its attributes (`text`: its content) and children. */
 function element(tag, { text, ...attributes } = {}, ...children) {
   const node = document.createElement(tag);
+  // In JupyterLab a letter, an arrow or Enter is the notebook's own, unless the focused node says no.
+  if (["button", "input", "select"].includes(tag)) node.dataset.lmSuppressShortcuts = "true";
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   if (text !== undefined) node.textContent = text;
   node.append(...children);
@@ -21,12 +23,15 @@ function isDark() {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-/** The book's colours (metasgd_core.plotting.PALETTE), with text, grid and background of the theme. */
+/**
+ * The book's colours (metasgd_core.plotting.PALETTE), with text, grid and background of the theme. On
+ * white the three pale ones are darker: a line needs a contrast of 3 to 1.
+ */
 function palette() {
   const dark = isDark(), text = dark ? "#e8e8e8" : "#222222";
   return {
-    black: text, grey: dark ? "#9a9a9a" : "#767676", blue: "#0072B2", sky: "#56B4E9", green: "#009E73",
-    orange: "#E69F00", vermilion: "#D55E00", purple: "#CC79A7",
+    black: text, grey: dark ? "#9a9a9a" : "#767676", blue: "#0072B2", green: "#009E73", vermilion: "#D55E00",
+    sky: dark ? "#56B4E9" : "#2A93D1", orange: dark ? "#E69F00" : "#C27C00", purple: dark ? "#CC79A7" : "#C46E9F",
     text, grid: dark ? "#3a3f47" : "#dddddd", background: dark ? "#14181e" : "#ffffff",
   };
 }
@@ -65,10 +70,14 @@ function linkedParts() {
  * Put the figure's frame into `el`.
  * @param {{title: string, goal: string, summary?: string, check?: (state) => string}} options `check`
  *   returns what is wrong with the state of a link, if anything
- * @returns the frame: root, stage, controls, say(text), fail(sentence), onRedraw(fn), redraw(), linked
+ * @returns the frame: root, stage, controls, say(text), fail(sentence), onRedraw(fn), redraw(), linked,
+ *   and close(), which `render` returns: a notebook calls it when it closes this view
  */
 function createFrame(el, model, { title, goal, summary = "", check = () => "" }) {
-  const id = `mf-${++frameCount}`;
+  const lacking = NEEDED.filter((feature) => !(feature in window));
+  if (lacking.length) throw new Error(`this browser has no ${lacking.join(" and no ")}`);
+  // Counted in the document: each figure may have loaded this source for itself.
+  const id = `mf-${window.bookFigureCount = (window.bookFigureCount ?? 0) + 1}`;
   const name = model.get("_figure") || "figure", traits = model.get("_state") || [];
   const defaults = Object.fromEntries(traits.map((trait) => [trait, model.get(trait)]));
   const root = element("div", { class: "mf-figure", role: "group", "aria-labelledby": `${id}-title` });
@@ -85,8 +94,8 @@ function createFrame(el, model, { title, goal, summary = "", check = () => "" })
   root.append(stage, said, readouts, controls, buttons, note, live);
   el.replaceChildren(root);
 
-  const redrawers = [], syncs = [], checks = {};
-  let waiting = 0, speaking = 0, failed = false;
+  const redrawers = [], syncs = [], checks = {}, closing = new AbortController();
+  let waiting = 0, speaking = 0, failed = false, moved = false;
   const frame = {
     root, stage, controls, readouts, buttons, model, id, syncs, checks, linked: Boolean(model.linked), plots: [],
     set(values) {
@@ -96,8 +105,8 @@ function createFrame(el, model, { title, goal, summary = "", check = () => "" })
     say(text) {
       if (said.textContent === text) return;
       said.textContent = text;
-      clearTimeout(speaking); // spoken when it rests, not at each step of a drag
-      speaking = setTimeout(() => { live.textContent = text; }, 500);
+      clearTimeout(speaking); // spoken when it rests, not at each step of a drag, nor as the page opens
+      if (moved) speaking = setTimeout(() => { live.textContent = text; }, 500);
     },
     note(text) { note.textContent = text; },
     fail(sentence) {
@@ -125,6 +134,13 @@ function createFrame(el, model, { title, goal, summary = "", check = () => "" })
       if (redrawers.length === 1) restore();
       frame.now();
       root.dataset.ready = "true";
+    },
+    close() {
+      closing.abort();
+      observers.forEach((observer) => observer.disconnect());
+      model.off("change", change);
+      cancelAnimationFrame(waiting);
+      clearTimeout(speaking);
     },
   };
 
@@ -164,14 +180,18 @@ function createFrame(el, model, { title, goal, summary = "", check = () => "" })
         } catch { /* the address bar has it */ }
       },
     });
-    addEventListener("hashchange", restore);
+    addEventListener("hashchange", restore, { signal: closing.signal });
   }
-  model.on("change", frame.redraw);
-  const theme = new MutationObserver(frame.now);
+  const change = () => {
+    moved = Boolean(root.dataset.ready);
+    frame.redraw();
+  };
+  model.on("change", change);
+  const observers = [new MutationObserver(frame.now), new ResizeObserver(frame.redraw)], [theme, size] = observers;
   theme.observe(document.documentElement, { attributeFilter: ["data-theme", "theme"] });
   theme.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", frame.now);
-  new ResizeObserver(frame.redraw).observe(el);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", frame.now, { signal: closing.signal });
+  size.observe(el);
   return frame;
 }
 
@@ -192,11 +212,10 @@ function addRow(frame, { trait, label }, input, readout) {
 function addSlider(frame, { trait, label, min, max, step = 1, unit = "", digits, log = false }) {
   const places = digits ?? (log ? 3 : Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
   const to = log ? Math.log10 : (v) => v;
+  const span = to(max) - to(min), even = log ? span * (1 - 1e-12) / Math.round(span / step) : step; // so that it reaches its end
   const from = log ? (v) => Number((10 ** v).toPrecision(Math.max(3, places))) : (v) => v;
   const read = (v) => (log ? String(Number(v.toPrecision(places))) : v.toFixed(places)) + (unit === "°" ? unit : unit && ` ${unit}`);
-  const input = element("input", {
-    type: "range", min: to(min), max: to(max), step, "data-lm-suppress-shortcuts": "true",
-  });
+  const input = element("input", { type: "range", min: to(min), max: to(max), step: even });
   const readout = element("output", { "data-readout": trait });
   addRow(frame, { trait, label }, input, readout);
   readout.htmlFor = input.id;

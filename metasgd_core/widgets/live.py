@@ -119,6 +119,7 @@ class LiveLab(ipywidgets.VBox):
             return
         self.train.disabled, self.stop.disabled, self._stopped = True, False, False
         self.progress.value, self.record, self.figure = 0, None, None
+        self.said.value = f"0 of {iterations} meta-iterations"
         curve: dict[int, Tensor] = {}
         ending = "Finished"
         every = max(1, iterations // RECORDS)

@@ -30,7 +30,7 @@ function sineVerdict(names, errors) {
 function render({ model, el }) {
   const frame = createFrame(el, model, {
     title: "Adapt to a sine",
-    goal: "Find a task on which MAML beats Meta-SGD after one step. Then find where Meta-SGD breaks.",
+    goal: model.get("_goal") || "Find a task on which MAML beats Meta-SGD after one step. Then find where Meta-SGD breaks.",
     summary: "Dotted: before the first step. Arrows: how the last step moved the curve at each point.",
     check: sineCheck,
   });

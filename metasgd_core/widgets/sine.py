@@ -61,6 +61,8 @@ class AdaptSine(SineFigure):
     left, right : str
         ``"random"``, ``"joint"``, ``"MAML"``, ``"FOMAML"``, ``"Reptile"`` or ``"Meta-SGD"``;
         `right` also ``"none"``.
+    goal : str, optional
+        What the reader is asked to find, where it is not what chapter 6 asks.
     """
 
     sources = ("network.js", "frame.js", "draw.js", "sinusoid.js", "sine.js")
@@ -68,12 +70,13 @@ class AdaptSine(SineFigure):
 
     left = traitlets.Enum(STARTS, "MAML").tag(sync=True)
     right = traitlets.Enum((*STARTS, "none"), "Meta-SGD").tag(sync=True)
+    _goal = traitlets.Unicode().tag(sync=True)
     _weights = traitlets.Bytes().tag(sync=True)
     _rates = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, **traits: Any) -> None:
+    def __init__(self, *, goal: str = "", **traits: Any) -> None:
         weights, rates = _packed()
-        super().__init__(_weights=weights, _rates=rates, **traits)
+        super().__init__(_goal=goal, _weights=weights, _rates=rates, **traits)
 
     def adapted(self, name: str, x: Tensor, steps: int | None = None) -> Tensor:
         """Return a start's predictions at `x`, ``(points, 1)``, after the inner steps."""

@@ -170,7 +170,7 @@ function render({ model, el }) {
       : state.optimizer === "Adam" ? colours.orange : one ? colours.blue : colours.vermilion;
     for (let k = 1; k <= 10; k++) { // evenly spaced in the root of the loss, as in the chapter
       const { xs, ys } = valleyContour(curvature, angle, 0.6 * k);
-      map.curve(`contour ${k}`, xs, ys, { colour: colours.grey, width: 0.8, opacity: 0.7 });
+      map.curve(`contour ${k}`, xs, ys, { colour: colours.grey, width: 0.8, opacity: 0.85 });
     }
     const far = shown.path.findIndex((p) => Math.hypot(...p) > 100);
     const near = far < 0 ? shown.path : shown.path.slice(0, far); // nothing further is on the map
@@ -199,6 +199,7 @@ function render({ model, el }) {
     setReadout(frame, "verdict", shown.verdict, "in the long run");
     frame.say(shown.spoken);
   });
+  return frame.close;
 }
 
 export default { render };

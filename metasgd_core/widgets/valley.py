@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
 from torch import Tensor
 from traitlets import Enum, Float, Int, List, TraitError, validate
 
 from metasgd_core.plotting import PALETTE
-from metasgd_core.widgets.figure import Figure
+from metasgd_core.widgets.figure import Figure, png
 
 # The optimisers of the chapter, and the range of every number that a control may set.
 OPTIMIZERS: dict[str, tuple[Any, dict[str, float]]] = {
@@ -131,6 +129,4 @@ class Valley(Figure):
         )
         curve.semilogy((losses / losses[0]).numpy(), "o-", color=PALETTE["blue"], markersize=4)
         curve.set(xlabel="step", ylabel="loss / first loss")
-        data = BytesIO()
-        FigureCanvasAgg(picture).print_png(data, metadata={"Software": None})
-        return data.getvalue()
+        return png(picture)

@@ -1,4 +1,4 @@
-"""What the tests of the interactive figures share: a small book that holds one of each kind."""
+"""What the tests of the interactive figures share: a small book, and when they are drawn."""
 
 import shutil
 import subprocess
@@ -9,6 +9,7 @@ from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+import mounting
 import nbformat
 from conftest import ROOT
 from notebooks import run
@@ -21,10 +22,32 @@ CELLS = [
     ("code", 'Valley(figure_id="second", alpha=0.05)'),
     ("code", "from ipywidgets import IntSlider\n\nIntSlider()"),
 ]
+INDEX = """# A book
+
+```{interactive} Valley(alpha=0.05)
+A sentence in its place.
+```
+"""
+
+# Whether all the figures of a page are drawn, and when that was, after the page itself.
+PLACES = 'document.querySelectorAll(".mf-place")'
+READY = f'[...{PLACES}].every((place) => place.querySelector("[data-ready]"))'
+WATCH_READY = f"""new MutationObserver(() => {{
+    const [page] = performance.getEntriesByType("navigation");
+    if (window.readyAfter === undefined && {PLACES}.length && {READY}) {{
+        window.readyAfter = performance.now() - page.domContentLoadedEventStart;
+    }}
+}}).observe(document, {{ subtree: true, childList: true, attributes: true }});"""
+
+
+def settle(page):
+    """Wait until what was asked for is drawn, and what takes longer is computed."""
+    mounting.settle(page)
+    page.wait_for_function("() => !document.querySelector('.mf-place [aria-busy=true]')")
 
 
 def build(folder):
-    """Build a book with one page of figures and one without, and return the folder of its pages."""
+    """Build a book with a notebook and a page of text, and return the folder of its pages."""
     for name in ("tools", "book/assets"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("_config.yml", "pyproject.toml", "book/references.bib"):
@@ -33,7 +56,7 @@ def build(folder):
     notebook = nbformat.v4.new_notebook(cells=[cell[kind](text) for kind, text in CELLS])
     nbformat.write(notebook, folder / "book" / "figures.ipynb")
     run(folder / "book" / "figures.ipynb")
-    (folder / "book" / "index.md").write_text("# A book\n\nNo figure here.\n", encoding="utf-8")
+    (folder / "book" / "index.md").write_text(INDEX, encoding="utf-8")
     (folder / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\nchapters:\n  - file: book/figures\n", encoding="utf-8"
     )

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import threading
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -66,18 +67,19 @@ def root(request):
     return request.getfixturevalue("server") if request.param == "http" else f"{HTML.as_uri()}/"
 
 
-@pytest.fixture
-def page(browser, root):
-    """A fresh page that keeps what was asked for, refused and complained of."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+@contextmanager
+def watched(browser, root, **options):
+    """Yield a fresh page that keeps what was asked for, refused and complained of."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     page = context.new_page()
     page.set_default_timeout(30_000)
-    page.faults = []
+    page.asked, page.faults = [], []
 
     def complain(message):
         if not any(re.search(known, message) for known, _ in CONSOLE):
             page.faults.append(message)
 
+    page.on("request", lambda r: page.asked.append(r.url))
     page.on(
         "request",
         lambda r: r.url.startswith((root, "data:", "blob:")) or complain(f"asks for {r.url}"),
@@ -88,6 +90,12 @@ def page(browser, root):
     page.on("pageerror", lambda error: complain(f"uncaught: {error}"))
     yield page
     context.close()
+
+
+@pytest.fixture
+def page(browser, root):
+    with watched(browser, root) as page:
+        yield page
 
 
 def settle(page):

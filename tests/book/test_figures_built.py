@@ -1,0 +1,229 @@
+"""The interactive figures where readers meet them: on every built page that holds one."""
+
+import json
+import re
+from functools import cache
+from urllib.parse import quote, unquote
+
+import pytest
+import traitlets
+from conftest import HTML, ROOT, pages
+from figures import WATCH_READY, settle
+from test_browser import browser, server, watched  # noqa: F401
+from test_browser import settle as typeset
+
+import metasgd_core.widgets
+from metasgd_core.widgets.figure import Figure
+
+pytestmark = [pytest.mark.built, pytest.mark.browser]
+
+PLACE = re.compile(
+    r'<div class="mf-place" data-figure="[\w.]*\.(\w+)"><script[^>]*>(.*?)</script>'
+)
+# What a reader moves, by the right arrow, and the number that follows: up or down.
+CONTROLS = {
+    "Valley": ("steps", "loss", "down"),
+    "AdaptSine": ("amplitude", "left before", "up"),
+    "CartPolePlay": ("updates", "return", "up"),
+    "AlphaLab": ("amplitude", "before", "up"),
+}
+KILOBYTE = 1000
+
+
+@cache
+def places(path):
+    """Return the figures of a page: the name of each one's class, and the data it brings."""
+    return PLACE.findall(path.read_text(encoding="utf-8"))
+
+
+FIGURES = {path.relative_to(HTML).as_posix(): places(path) for path in pages() if places(path)}
+# Over http on a wide light screen, from the disk on a dark phone.
+WAYS = {
+    "http": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
+    "file": {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"},
+}
+VISITS = [(way, name) for way in WAYS for name in FIGURES]
+
+
+@pytest.fixture(scope="module", params=VISITS, ids="-".join)
+def page(request, browser, server):  # noqa: F811
+    """A page with figures, opened once for all the tests: each leaves its figures as they begin."""
+    way, name = request.param
+    root = server if way == "http" else f"{HTML.as_uri()}/"
+    with watched(browser, root, **WAYS[way]) as page:
+        page.set_default_timeout(10_000)
+        page.add_init_script(WATCH_READY)
+        page.way, page.name, page.address = way, name, root + name
+        visit(page)
+        yield page
+
+
+def visit(page, place=""):
+    page.goto("about:blank")  # else an address that differs after # only would load nothing
+    page.faults[:] = [fault for fault in page.faults if "ERR_ABORTED" not in fault]  # by leaving
+    page.goto(page.address + place, wait_until="commit")
+    page.wait_for_function("window.readyAfter !== undefined")
+
+
+def figures(page):
+    """Yield each figure of the page with the name of its class."""
+    assert page.locator(".mf-place > .mf-figure").count() == len(FIGURES[page.name])
+    for k, (kind, _) in enumerate(FIGURES[page.name]):
+        yield kind, page.locator(".mf-place > .mf-figure").nth(k)
+
+
+def numbers(figure):
+    """Return all that the figure says."""
+    return figure.locator("[data-readout]").all_inner_texts()
+
+
+def number(figure, name):
+    said = figure.locator(f'[data-readout="{name}"]').inner_text()
+    return float(re.match(r"[-+\d.e]+", said)[0])
+
+
+def link(page, figure):
+    """Press the figure's button, and return its part of the address: an id and the state."""
+    figure.get_by_role("button", name="Link to this state").click()
+    parts = dict(part.split("=", 1) for part in page.url.partition("?")[2].split("&"))
+    key = figure.get_attribute("id").removeprefix("figure-")
+    return key, json.loads(unquote(parts[key]))
+
+
+def test_every_figure_has_a_page():
+    """No class of figure goes untested here, and none that is shown is unknown."""
+    known = {
+        name for name in metasgd_core.widgets.__all__
+        if issubclass(getattr(metasgd_core.widgets, name), Figure)
+    }
+    shown = {kind for found in FIGURES.values() for kind, _ in found}
+    assert shown == known == CONTROLS.keys() & known
+    assert "book/index.html" in FIGURES
+
+
+def test_ready_soon_after_the_page(page):
+    """Within half a second, in the median of five visits: three such visits settle it."""
+    took = [page.evaluate("window.readyAfter")]
+    while len(took) < 5 and sum(time <= 500 for time in took) < 3:
+        visit(page)
+        took.append(page.evaluate("window.readyAfter"))
+    assert sum(time <= 500 for time in took) >= 3, took
+
+
+def loaded(page):
+    """Return what the browser has asked for to draw figures, and the rest of our own code."""
+    ours = {path.name for path in (ROOT / "book" / "assets").glob("*.[cj]s*")} - {"figures.js"}
+    files = {unquote(url).partition("?")[0].partition("_static/")[2] for url in page.asked}
+    return {file for file in files if file.startswith("figures")}, files & ours
+
+
+def test_a_page_weighs_little(page):
+    """At most 60 KB of our own code, whatever it is for, and 250 KB of data a figure."""
+    drawing, rest = loaded(page)
+    kinds = {kind for kind, _ in FIGURES[page.name]}
+    expected = {"figures.js", "figures/figure.css"} | {f"figures/{kind}.js" for kind in kinds}
+    assert drawing == expected
+    assert rest
+    sizes = {file: (HTML / "_static" / file).stat().st_size for file in drawing | rest}
+    assert sum(sizes.values()) <= 60 * KILOBYTE, sizes
+    for kind, data in FIGURES[page.name]:
+        assert len(data) <= 250 * KILOBYTE, (kind, len(data))
+
+
+def test_other_pages_load_nothing(browser, server):  # noqa: F811
+    others = [path.relative_to(HTML).as_posix() for path in pages()]
+    others = [name for name in others if name not in FIGURES and "/" in name]
+    assert "book/glossary.html" in others
+    with watched(browser, server) as page:
+        for name in others:
+            page.asked.clear()
+            page.goto(server + name, wait_until="domcontentloaded")
+            drawing, rest = loaded(page)
+            assert rest, "we see what is loaded"
+            assert not drawing, name
+
+
+def test_a_control_moves_its_number(page):
+    """And Reset undoes it; all stays on the screen, and can be read."""
+    settle(page)
+    for kind, figure in figures(page):
+        trait, readout, direction = CONTROLS[kind]
+        first, before = numbers(figure), number(figure, readout)
+        figure.locator(f'[data-trait="{trait}"]').focus()
+        page.keyboard.press("ArrowRight")
+        settle(page)
+        after = number(figure, readout)
+        assert after > before if direction == "up" else after < before
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= page.viewport_size["width"], "no scrolling sideways"
+        text = figure.locator(".mf-axes text").first
+        assert text.evaluate("e => e.getBoundingClientRect().height") >= 11, "legible"
+        figure.get_by_role("button", name="Reset").click()
+        settle(page)
+        assert numbers(figure) == first
+    assert page.faults == []
+
+
+def test_the_themes_switch_is_followed_at_once(page):
+    """The button of the page: before the next frame the figure has its other colours."""
+    settle(page)
+    look = """() => [...document.querySelectorAll(".mf-figure")].map((figure) => [
+        figure.dataset.theme, getComputedStyle(figure).backgroundColor,
+        figure.querySelector("svg").innerHTML])"""
+    press = "document.querySelector('.theme-switch-button').click()"
+    before = page.evaluate(look)
+    after = page.evaluate(f"async () => {{ {press}; await 0; return ({look})(); }}")
+    themes = [WAYS[page.way]["color_scheme"]]
+    themes.append({"light": "dark", "dark": "light"}[themes[0]])
+    for old, new in zip(before, after, strict=True):
+        assert [old[0], new[0]] == themes
+        assert old[1] != new[1]
+        assert old[2] != new[2]
+    page.evaluate("localStorage.clear()")
+    assert page.faults == []
+
+
+def odd(cls, state):
+    """Return the state with every float moved a little, so that it needs all of its digits."""
+    def moved(value):
+        if isinstance(value, list):
+            return [moved(part) for part in value]
+        return value + 2**-40 if isinstance(value, int | float) else value
+
+    def is_exact(trait):
+        return isinstance(trait, traitlets.Float | traitlets.List)
+
+    traits = cls.class_traits()
+    return {key: moved(v) if is_exact(traits[key]) else v for key, v in state.items()}
+
+
+def test_a_link_brings_everything_back(page):
+    """Every trait of every figure in one address, to the last digit, at a figure or a heading."""
+    visit(page)
+    wanted = {}
+    for kind, figure in figures(page):
+        cls = getattr(metasgd_core.widgets, kind)
+        key, state = link(page, figure)
+        assert sorted(state) == cls()._state
+        figure.locator(f'[data-trait="{CONTROLS[kind][0]}"]').focus()
+        page.keyboard.press("ArrowRight")
+        settle(page)
+        key, moved = link(page, figure)
+        assert moved != state
+        wanted[key] = odd(cls, moved)
+        assert wanted[key] != moved
+    sections = page.locator("article section:has(> h2)")
+    if page.way == "http" and (count := sections.count()):
+        place = sections.nth(count // 2).get_attribute("id")
+    else:
+        place = f"figure-{key}"
+    query = "&".join(f"{key}={quote(json.dumps(state))}" for key, state in wanted.items())
+    visit(page, f"#{place}?{query}")
+    typeset(page)  # which moves everything
+    top = page.locator(f"[id='{place}']").evaluate("e => e.getBoundingClientRect().top")
+    assert 0 <= top <= page.viewport_size["height"] / 2, f"{place} is not where the link leads"
+    for _, figure in figures(page):
+        assert figure.locator("[data-note]").inner_text() == ""
+        key, state = link(page, figure)
+        assert state == wanted[key]
+    assert page.faults == []
