@@ -1,6 +1,6 @@
 // The alpha lab: where alpha began, how it trained, what it became, and how it adapts to one task.
 
-const LAB_SHAPES = { entry: "One rate per entry", tensor: "One rate per tensor", scalar: "One rate in all" };
+const LAB_SHAPES = { entry: "one per entry", tensor: "one per tensor", scalar: "one in all" };
 const LAB_LAYERS = [["all", "all layers"], ["1", "layer 1"], ["2", "layer 2"], ["3", "layer 3"]];
 // Six tensors side by side, a row for each hidden unit: columns that each takes, and the gap after it.
 const LAB_COLUMNS = [[4, 1, "W₁"], [4, 3, "b₁"], [40, 1, "W₂"], [4, 3, "b₂"], [4, 1, "W₃"], [4, 0, "b₃"]];
@@ -131,9 +131,9 @@ function render({ model, el }) {
     label: "The curve, the support points, and what the network predicts",
   });
   const each = (name) => [...new Set(arms.map((arm) => arm[name]))];
-  addSelect(frame, { trait: "shape", label: "Alpha has", options: each("shape").map((shape) => [shape, LAB_SHAPES[shape]]) });
-  addSelect(frame, { trait: "start", label: "It began at", options: each("start").map((start) => [start, start]) });
-  addSelect(frame, { trait: "layer", label: "Show", options: LAB_LAYERS });
+  addSelect(frame, { trait: "shape", label: "Rates", options: each("shape").map((shape) => [shape, LAB_SHAPES[shape]]) });
+  addSelect(frame, { trait: "start", label: "They began at", options: each("start").map((start) => [start, start]) });
+  addSelect(frame, { trait: "layer", label: "Shown", options: LAB_LAYERS });
   const task = addSineTask(frame, plot);
 
   let shown = ""; // what the three pictures of the training show; the task changes more often
@@ -182,7 +182,7 @@ function render({ model, el }) {
     setReadout(frame, "median", median === undefined ? "–" : String(Number(median.toPrecision(2))), "their median");
     setReadout(frame, "before", sineError(path[0].error), "this task, error before");
     setReadout(frame, "after", sineError(path[steps].error), `after ${steps} step${steps === 1 ? "" : "s"}`);
-    frame.say(`${LAB_SHAPES[shape]}, from ${start}: ${arm.test.length ? `error ${test} after one step on test tasks` : "in training"}. ${sineStory("This task", path, steps)}`);
+    frame.say(`Rates, ${LAB_SHAPES[shape]}, from ${start}: ${arm.test.length ? `error ${test} after one step on test tasks` : "in training"}. ${sineStory("This task", path, steps)}`);
   });
   return frame.close;
 }

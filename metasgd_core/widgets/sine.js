@@ -47,7 +47,7 @@ function render({ model, el }) {
     label: "The curve, the support points, and what the networks predict",
   });
   const errors = createPlot(frame, {
-    height: 220, x: [0, 10], y: [1e-3, 1e3], ylog: true, xlabel: "inner steps",
+    x: [0, 10], y: [1e-3, 1e3], ylog: true, xlabel: "inner steps",
     ylabel: "error", label: "The error after each number of inner steps",
   });
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from functools import cache
 from urllib.parse import quote, unquote
 
 import pytest
@@ -28,15 +27,11 @@ CONTROLS = {
     "AlphaLab": ("amplitude", "before", "up"),
 }
 KILOBYTE = 1000
-
-
-@cache
-def places(path):
-    """Return the figures of a page: the name of each one's class, and the data it brings."""
-    return PLACE.findall(path.read_text(encoding="utf-8"))
-
-
-FIGURES = {path.relative_to(HTML).as_posix(): places(path) for path in pages() if places(path)}
+# The pages with figures: the name of each one's class, and the data it brings.
+FIGURES = {
+    path.relative_to(HTML).as_posix(): found
+    for path in pages() if (found := PLACE.findall(path.read_text(encoding="utf-8")))
+}
 # Over http on a wide light screen, from the disk on a dark phone.
 WAYS = {
     "http": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
