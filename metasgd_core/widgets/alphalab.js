@@ -20,33 +20,44 @@ function halvesFromBytes(view) {
 
 /** Cut the stored bytes into theta, the numbers of alpha and which of them moved, arm by arm. */
 function labArms(net, table, weights, moved) {
-  const numbers = halvesFromBytes(weights), bits = new Uint8Array(moved.buffer ?? moved, moved.byteOffset ?? 0, moved.byteLength);
+  const numbers = halvesFromBytes(weights);
+  const bits = new Uint8Array(moved.buffer ?? moved, moved.byteOffset ?? 0, moved.byteLength);
   const needed = table.reduce((sum, { rates }) => sum + net.count + rates, 0);
   const rates = needed - net.count * table.length;
-  if (needed !== numbers.length) throw new Error(`the weights should be ${needed} numbers and are ${numbers.length}`);
-  if (bits.length !== Math.ceil(rates / 8)) throw new Error(`${rates} rates need as many never-moved marks`);
+  if (needed !== numbers.length) {
+    throw new Error(`the weights should be ${needed} numbers and are ${numbers.length}`);
+  }
+  if (bits.length !== Math.ceil(rates / 8)) {
+    throw new Error(`${rates} rates need as many never-moved marks`);
+  }
   if (!numbers.every(Number.isFinite)) throw new Error("a weight is not a finite number");
   let at = 0, bit = 0;
   return table.map((row) => {
     const theta = numbers.slice(at, (at += net.count)), own = numbers.slice(at, (at += row.rates));
-    const own_moved = Array.from(own, () => bits[bit >> 3] >> (7 - bit++ % 8) & 1);
-    const tensors = net.layers.flatMap(({ weight, bias, in: from, out }) => [[weight, from * out], [bias, out]]);
-    // Each entry of theta: which number of alpha is its rate.
+    const marks = Array.from(own, () => bits[bit >> 3] >> (7 - bit++ % 8) & 1);
+    const tensors = net.layers.flatMap((layer) => [
+      [layer.weight, layer.in * layer.out], [layer.bias, layer.out],
+    ]);
+    // For each entry of theta: which number of alpha is its rate.
     const which = new Uint16Array(net.count);
     tensors.forEach(([start, size], k) => {
-      for (let i = start; i < start + size; i++) which[i] = own.length === net.count ? i : own.length > 1 ? k : 0;
+      const rate = { entry: (i) => i, tensor: () => k, scalar: () => 0 }[row.shape];
+      for (let i = start; i < start + size; i++) which[i] = rate(i);
     });
-    return { ...row, theta, own, moved: own_moved, which, tensors, alpha: Float64Array.from(which, (i) => own[i]) };
+    const alpha = Float64Array.from(which, (i) => own[i]);
+    return { ...row, theta, alpha, own, moved: marks, which, tensors };
   });
 }
 
 /** Mean and half the width of the 95 % interval over seeds (Student's t); one seed has no interval. */
 function labInterval(values) {
   if (!values.length) return "–";
-  const n = values.length, t = [NaN, NaN, 12.71, 4.303, 3.182, 2.776][n], mean = values.reduce((a, b) => a + b) / n;
-  const spread = Math.sqrt(values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (n - 1));
   if (values.some((v) => v === null)) return "diverged";
-  return n > 1 ? `${mean.toFixed(3)} ± ${(t * spread / Math.sqrt(n)).toFixed(3)} (${n} seeds)` : `${mean.toFixed(3)} (1 seed)`;
+  const n = values.length, mean = values.reduce((a, b) => a + b) / n;
+  if (n === 1) return `${mean.toFixed(3)} (1 seed)`;
+  const t = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262][n - 2];
+  const deviation = Math.sqrt(values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (n - 1));
+  return `${mean.toFixed(3)} ± ${(t * deviation / Math.sqrt(n)).toFixed(3)} (${n} seeds)`;
 }
 
 /** A share in per cent. */
@@ -64,49 +75,82 @@ function labLayer({ own, which, tensors }, layer) {
 /** Where the colours and the histogram end: the 99th percentile of |alpha|, rounded up. */
 function labLimit(own) {
   const sizes = Float64Array.from(own, Math.abs).sort();
-  const rough = Math.max(1e-5, sizes[Math.ceil(0.99 * (sizes.length - 1))]), power = 10 ** Math.floor(Math.log10(rough));
+  const rough = Math.max(1e-5, sizes[Math.ceil(0.99 * (sizes.length - 1))]);
+  const power = 10 ** Math.floor(Math.log10(rough));
   return Number((power * [1, 2, 5, 10].find((m) => m * power >= rough)).toPrecision(1));
 }
 
-/** Draw all rates as a map, the six tensors side by side; negative ones are vermilion, the unmoved grey. */
-function labMap(map, arm, layer, limit, colours) {
+/** Draw how all arms of a shape trained, the chosen one with its seeds' band. */
+function labTraining(plot, arms, arm, colours) {
+  const { iterations } = arm, colour = colours.vermilion;
+  plot.setDomain({ x: [0, Math.max(1, iterations.at(-1))] });
+  arms.filter(({ shape }) => shape === arm.shape).forEach((other, k) => {
+    plot.curve(`other ${k}`, other.iterations, other.mean, { colour: colours.grey, width: 0.8 });
+  });
+  plot.area("band", iterations, arm.low, arm.high, { colour });
+  plot.curve("chosen", iterations, arm.mean, { colour, width: 2.5 });
+}
+
+/** Draw all rates as a map, the six tensors side by side. */
+function labMap(plot, arm, layer, limit, colours) {
   const width = LAB_COLUMNS.reduce((sum, [columns, gap]) => sum + columns + gap, 0);
-  const values = new Array(width * (LAB_ROWS + LAB_FOOT)).fill(null);
+  const cells = new Array(width * (LAB_ROWS + LAB_FOOT)).fill(null);
   let left = 0;
   LAB_COLUMNS.forEach(([columns, gap, label], k) => {
     const [start, size] = arm.tensors[k], chosen = layer === "all" || Number(layer) === (k >> 1) + 1;
     for (let row = 0; row < LAB_ROWS; row++) {
       for (let column = 0; column < columns; column++) {
-        const i = size === 1600 ? row * 40 + column : size === 1 ? 0 : row;
-        values[row * width + left + column] = { i: arm.which[start + i], chosen };
+        const entry = size === 1600 ? row * 40 + column : size === 1 ? 0 : row;
+        cells[row * width + left + column] = { i: arm.which[start + entry], chosen };
       }
     }
-    map.text(label, left + columns / 2, 0.7, label, { colour: chosen ? colours.text : colours.black });
+    plot.text(label, left + columns / 2, 0.7, label, { colour: colours.text });
     left += columns + gap;
   });
-  map.image("rates", LAB_ROWS + LAB_FOOT, width, values, (cell) => {
+  plot.image("rates", LAB_ROWS + LAB_FOOT, width, cells, (cell) => {
     if (!cell) return "transparent";
-    const { i, chosen } = cell, value = arm.own[i];
-    const strength = Math.sqrt(Math.min(1, Math.abs(value) / limit));
-    const ink = !arm.moved[i] ? colours.grey : value < 0 ? colours.vermilion : colours.blue;
-    const opacity = (arm.moved[i] ? 0.08 + 0.92 * strength : 0.55) * (chosen ? 1 : 0.25);
-    return ink + Math.round(255 * opacity).toString(16).padStart(2, "0");
+    const value = arm.own[cell.i], moved = arm.moved[cell.i];
+    const colour = !moved ? colours.grey : value < 0 ? colours.vermilion : colours.blue;
+    const strength = moved ? 0.08 + 0.92 * Math.sqrt(Math.min(1, Math.abs(value) / limit)) : 0.55;
+    const opacity = Math.round(255 * strength * (cell.chosen ? 1 : 0.25));
+    return colour + opacity.toString(16).padStart(2, "0");
   });
+  plot.legend([["positive", "blue"], ["negative", "vermilion"], ["never moved", "grey"]]
+    .map(([label, name]) => ({ label, colour: colours[name] })));
+}
+
+/** Draw how many of some rates have which size; what lies beyond an end is counted there. */
+function labCounts(plot, arm, some, limit, colours) {
+  const edges = Array.from({ length: LAB_BINS + 1 }, (_, k) => limit * (2 * k / LAB_BINS - 1));
+  const all = new Array(LAB_BINS).fill(0), moved = [...all];
+  for (const i of some) {
+    const place = Math.floor((arm.own[i] / limit + 1) / 2 * LAB_BINS);
+    const bin = Math.max(0, Math.min(LAB_BINS - 1, place));
+    all[bin]++;
+    moved[bin] += arm.moved[i];
+  }
+  plot.setDomain({ x: [-limit, limit], y: [0, Math.max(...all) * 1.05] });
+  plot.bars("unmoved", edges, all, { colour: colours.grey });
+  plot.bars("moved", edges, moved, { colour: colours.blue });
+  plot.bars("negative", edges, moved.slice(0, LAB_BINS / 2), { colour: colours.vermilion, opacity: 1 });
 }
 
 function render({ model, el }) {
   const frame = createFrame(el, model, {
     title: "The alpha lab",
-    goal: "Find the start that spoils the training, two opposite ones that end alike, and the shape of alpha that leaves most of the error.",
-    summary: "Grey curves: the other starts. Band: from the lowest seed to the highest. Rates and task: seed 0. A rate beyond the ends of the histogram is counted there, and has full colour.",
+    goal: "Find the start that spoils the training, two opposite ones that end alike, and the shape of "
+      + "alpha that leaves most of the error.",
+    summary: "Grey curves: the other starts. Band: from the lowest seed to the highest. Rates and task: "
+      + "seed 0. A rate beyond the ends of the histogram is counted there, and has full colour.",
     check: sineCheck,
   });
-  let net, arms, read;
+  const net = makeNetwork([1, 40, 40, 1], "relu");
+  let arms, read;
+  /** Cut the bytes again when they have changed, as during a live training. */
   const decode = () => {
     if (read === model.get("_weights")) return;
-    net = makeNetwork([1, 40, 40, 1], "relu");
-    arms = labArms(net, model.get("_arms"), model.get("_weights"), model.get("_moved"));
     read = model.get("_weights");
+    arms = labArms(net, model.get("_arms"), read, model.get("_moved"));
   };
   try {
     decode();
@@ -114,75 +158,65 @@ function render({ model, el }) {
     frame.fail(`This figure cannot be drawn: ${error.message}.`);
     return;
   }
+  const size = { width: 420, height: 300 };
   const training = createPlot(frame, {
-    width: 420, height: 300, x: [0, 20000], y: [0.3, 10], ylog: true, xlabel: "meta-iterations",
+    ...size, x: [0, 20000], y: [0.3, 10], ylog: true, xlabel: "meta-iterations",
     ylabel: "error after one step", label: "The error on validation tasks during training",
   });
   const map = createPlot(frame, {
-    width: 420, height: 300, x: [0, 69], y: [0, LAB_ROWS + LAB_FOOT], axes: false,
+    ...size, x: [0, 69], y: [0, LAB_ROWS + LAB_FOOT], axes: false,
     label: "The rates of the six tensors, a row for each hidden unit",
   });
   const counts = createPlot(frame, {
-    width: 420, height: 300, x: [-1, 1], y: [0, 1], xlabel: "alpha", ylabel: "rates",
+    ...size, x: [-1, 1], y: [0, 1], xlabel: "alpha", ylabel: "rates",
     label: "How many rates of the chosen layers have which size",
   });
   const plot = createPlot(frame, {
-    width: 420, height: 300, x: [-5.5, 5.5], y: [-6.5, 6.5], xlabel: "x", ylabel: "y",
+    ...size, x: [-5.5, 5.5], y: [-6.5, 6.5], xlabel: "x", ylabel: "y",
     label: "The curve, the support points, and what the network predicts",
   });
   const each = (name) => [...new Set(arms.map((arm) => arm[name]))];
-  addSelect(frame, { trait: "shape", label: "Rates", options: each("shape").map((shape) => [shape, LAB_SHAPES[shape]]) });
-  addSelect(frame, { trait: "start", label: "They began at", options: each("start").map((start) => [start, start]) });
+  addSelect(frame, {
+    trait: "shape", label: "Rates", options: each("shape").map((shape) => [shape, LAB_SHAPES[shape]]),
+  });
+  addSelect(frame, {
+    trait: "start", label: "They began at", options: each("start").map((start) => [start, start]),
+  });
   addSelect(frame, { trait: "layer", label: "Shown", options: LAB_LAYERS });
   const task = addSineTask(frame, plot);
 
-  let shown = ""; // what the three pictures of the training show; the task changes more often
+  let shown = ""; // what the pictures of the training show: the task changes more often
   frame.onRedraw(() => {
     decode();
     const [shape, start, layer] = ["shape", "start", "layer"].map((trait) => model.get(trait));
     const arm = arms.find((one) => one.shape === shape && one.start === start);
     if (!arm) throw new Error(`no alpha per ${shape} began at ${start}`);
-    const colours = palette(), some = labLayer(arm, layer), moved = some.filter((i) => arm.moved[i]);
-    const test = labInterval(arm.test);
-    const state = JSON.stringify([shape, start, layer, colours.text, arm.iterations.length, arm.test]);
+    const some = labLayer(arm, layer), moved = some.filter((i) => arm.moved[i]);
+    const colours = palette(), state = JSON.stringify([shape, start, layer, colours.text, arm.iterations.length]);
     if (state !== shown) {
-      shown = state;
-      arms.filter((one) => one.shape === shape).forEach((one, k) => {
-        training.curve(`other ${k}`, one.iterations, one.mean, { colour: colours.grey, width: 0.8 });
-      });
-      training.setDomain({ x: [0, Math.max(1, arm.iterations.at(-1))] });
-      training.area("band", arm.iterations, arm.low, arm.high, { colour: colours.vermilion });
-      training.curve("chosen", arm.iterations, arm.mean, { colour: colours.vermilion, width: 2.5 });
-      const limit = labLimit(arm.own), edges = Array.from({ length: LAB_BINS + 1 }, (_, k) => limit * (2 * k / LAB_BINS - 1));
+      const limit = labLimit(arm.own);
+      labTraining(training, arms, arm, colours);
       labMap(map, arm, layer, limit, colours);
-      map.legend([{ label: "positive", colour: colours.blue }, { label: "negative", colour: colours.vermilion }, { label: "never moved", colour: colours.grey }]);
-      const kinds = { unmoved: [colours.grey, (i) => !arm.moved[i]], moved: [colours.blue, (i) => arm.moved[i]] };
-      const heights = Object.fromEntries(Object.entries(kinds).map(([kind, [, keep]]) => {
-        const tally = new Array(LAB_BINS).fill(0);
-        // What lies beyond an end is counted at that end.
-        some.filter(keep).forEach((i) => { tally[Math.max(0, Math.min(LAB_BINS - 1, Math.floor((arm.own[i] / limit + 1) / 2 * LAB_BINS)))]++; });
-        return [kind, tally];
-      }));
-      const all = heights.moved.map((n, k) => n + heights.unmoved[k]);
-      counts.setDomain({ x: [-limit, limit], y: [0, Math.max(...all) * 1.05] });
-      counts.bars("unmoved", edges, all, { colour: colours.grey });
-      counts.bars("moved", edges, heights.moved, { colour: colours.blue });
-      counts.bars("negative", edges, heights.moved.slice(0, LAB_BINS / 2), { colour: colours.vermilion, opacity: 1 });
+      labCounts(counts, arm, some, limit, colours);
+      shown = state;
     }
     const { xs, ys, truth, steps } = task.read();
     const path = sineAdapt(net, arm, xs, ys, truth);
     task.adapted("network", path, { colour: colours.vermilion });
     task.finish();
 
+    const test = labInterval(arm.test), after = `after ${steps} step${steps === 1 ? "" : "s"}`;
     const median = Float64Array.from(moved, (i) => arm.own[i]).sort()[moved.length >> 1];
+    const negative = moved.filter((i) => arm.own[i] < 0).length;
     setReadout(frame, "test", test, "test tasks, error after 1 step");
     setReadout(frame, "rates", String(some.length), "rates shown");
     setReadout(frame, "unmoved", labShare(some.length - moved.length, some.length), "never moved");
-    setReadout(frame, "negative", labShare(moved.filter((i) => arm.own[i] < 0).length, moved.length), "of the moved, negative");
-    setReadout(frame, "median", median === undefined ? "–" : String(Number(median.toPrecision(2))), "their median");
+    setReadout(frame, "negative", labShare(negative, moved.length), "of the moved, negative");
+    setReadout(frame, "median", moved.length ? String(Number(median.toPrecision(2))) : "–", "their median");
     setReadout(frame, "before", sineError(path[0].error), "this task, error before");
-    setReadout(frame, "after", sineError(path[steps].error), `after ${steps} step${steps === 1 ? "" : "s"}`);
-    frame.say(`Rates, ${LAB_SHAPES[shape]}, from ${start}: ${arm.test.length ? `error ${test} after one step on test tasks` : "in training"}. ${sineStory("This task", path, steps)}`);
+    setReadout(frame, "after", sineError(path[steps].error), after);
+    const result = arm.test.length ? `error ${test} after one step on test tasks` : "in training";
+    frame.say(`Rates, ${LAB_SHAPES[shape]}, from ${start}: ${result}. ${sineStory("This task", path, steps)}`);
   });
   return frame.close;
 }
