@@ -122,7 +122,10 @@ function addSineTask(frame, plot) {
   });
   addButton(frame, {
     label: "Remove a point", parent: frame.buttons,
-    onClick: () => remove(last < 0 ? model.get("points").length - 1 : last),
+    onClick: () => {
+      const final = model.get("points").length - 1;
+      remove(last >= 0 && last <= final ? last : final);
+    },
   });
   plot.svg.addEventListener("dblclick", (event) => {
     if (event.target.closest(".mf-handle")) return;
