@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from base64 import b64decode, b64encode
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -135,12 +136,18 @@ def test_the_picture_follows_the_traits():
     assert b64decode(figure._repr_mimebundle_()[0]["image/png"]) == first
 
 
+def finished(coroutine):
+    """Run to the end, in a thread of its own: the browser's tests keep a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
 def trained_live(**values):
     """Train in the panel as a reader would, and return it."""
     panel = LiveLab(iterations=200)
     for name, value in values.items():
         getattr(panel, name).value = value
-    asyncio.run(panel.run())
+    finished(panel.run())
     return panel
 
 
@@ -174,7 +181,7 @@ def test_a_stopped_training_leaves_its_result():
         await panel.task
         return panel
 
-    panel = asyncio.run(stop_soon())
+    panel = finished(stop_soon())
     assert panel.said.value.startswith("Stopped after 500 meta-iterations: error ")
     assert (panel.train.disabled, panel.stop.disabled) == (False, True)
     (arm,) = panel.figure.arms
