@@ -88,6 +88,20 @@ def test_the_goals_can_be_reached():
     assert min(signs) > 0.2
 
 
+def test_what_never_moved_has_no_gradient():
+    """Chapter 7 says why: between two hidden units, no x opens both their ReLUs."""
+    x = torch.linspace(-5, 5, 2001)[:, None]
+    for start in STARTS:
+        arm = ARMS["entry", start]
+        weights = list(arm.leaves()[0].values())
+        first = x @ weights[0].T + weights[1]
+        second = first.relu() @ weights[2].T + weights[3]
+        both = (second > 0).double().T @ (first > 0).double()
+        still = ~arm.moved[80:1680].view(40, 40)
+        assert still.sum() > 300
+        assert not both[still].any()
+
+
 def test_the_page_gets_the_stored_numbers():
     """Half-precision bytes, arm after arm, a table with what was measured; small enough to send."""
     figure = AlphaLab()

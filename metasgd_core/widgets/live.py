@@ -167,7 +167,8 @@ class LiveLab(ipywidgets.VBox):
         self.high.disabled = self.kind.value == "constant"
 
     def _begin(self, button: Any) -> None:
-        self.task = asyncio.ensure_future(self.run())
+        if self.task is None or self.task.done():
+            self.task = asyncio.ensure_future(self.run())
 
     def _end(self, button: Any) -> None:
         self._stopped = self.stop.disabled = True
