@@ -137,6 +137,14 @@ def test_an_arm_that_is_not_there():
         AlphaLab(arms=[ARMS["entry", "0.01"]], shape="scalar")
 
 
+def test_only_newer_states_are_shown():
+    """A page fills its lists once: another arm is another figure."""
+    figure = AlphaLab(arms=[ARMS["entry", "0.01"]])
+    with pytest.raises(ValueError, match=r"as before, got .*tensor"):
+        figure.show(ARMS["tensor", "0.01"])
+    assert figure.chosen() is ARMS["entry", "0.01"]
+
+
 def test_the_picture_follows_the_traits():
     figure = AlphaLab()
     first = figure.picture()
@@ -221,7 +229,32 @@ def test_a_lost_training_is_said(monkeypatch):
     """From a step outwards so large that no loss stays finite; the buttons are ready again."""
     monkeypatch.setattr("metasgd_core.widgets.live.LARGEST", 1e30)
     panel = trained_live(low=1e18)
-    assert panel.said.value.startswith("Lost, no loss is finite")
+    assert panel.said.value.startswith("Lost (begin at a smaller alpha) after ")
+    assert "no finite error" in panel.said.value
+    assert not panel.train.disabled
+
+
+@pytest.mark.parametrize("low", [10.0, -10.0])
+def test_the_largest_start_is_trained_and_drawn(low):
+    panel = trained_live(low=low)
+    assert panel.said.value.startswith("Finished after 200 meta-iterations: error ")
+    assert panel.figure._arms[0]["mean"][0] is None  # beyond what is worth a number
+    assert panel.figure.picture().startswith(b"\x89PNG")
+
+
+def test_a_failure_is_said(monkeypatch):
+    def fail(record):
+        raise RuntimeError("no memory left")
+
+    async def click():
+        panel = LiveLab(iterations=200)
+        panel.train.click()
+        await asyncio.wait([panel.task])
+        return panel
+
+    monkeypatch.setattr("metasgd_core.widgets.live.error_now", fail)
+    panel = finished(click())
+    assert panel.said.value == "The training has failed: no memory left."
     assert not panel.train.disabled
 
 

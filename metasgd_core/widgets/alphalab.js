@@ -45,11 +45,12 @@ function labArms(net, table, weights, moved) {
       for (let i = start; i < start + size; i++) which[i] = rate(i);
     });
     const alpha = Float64Array.from(which, (i) => own[i]);
-    return { ...row, theta, alpha, own, moved: marks, which, tensors };
+    const mean = row.mean.map((error) => error ?? Infinity); // a lost training goes up and out
+    return { ...row, mean, theta, alpha, own, moved: marks, which, tensors };
   });
 }
 
-/** Mean and half the width of the 95 % interval over seeds (Student's t); one seed has no interval. */
+/** Mean and half the width of the 95 % interval over up to ten seeds (Student's t). */
 function labInterval(values) {
   if (!values.length) return "–";
   if (values.some((v) => v === null)) return "diverged";
@@ -63,6 +64,12 @@ function labInterval(values) {
 /** A share in per cent. */
 function labShare(count, of) {
   return of ? `${Math.round(100 * count / of)} %` : "–";
+}
+
+/** The middle one of some numbers, or what lies between the two in the middle. */
+function labMedian(numbers) {
+  const n = numbers.length, sorted = Float64Array.from(numbers).sort();
+  return n ? String(Number(((sorted[n - 1 >> 1] + sorted[n >> 1]) / 2).toPrecision(2))) : "–";
 }
 
 /** The rates that a layer has, once each: indices into the arm's own numbers. */
@@ -83,8 +90,9 @@ function labLimit(own) {
 /** Draw how all arms of a shape trained, the chosen one with its seeds' band. */
 function labTraining(plot, arms, arm, colours) {
   const { iterations } = arm, colour = colours.vermilion;
-  plot.setDomain({ x: [0, Math.max(1, iterations.at(-1))] });
-  arms.filter(({ shape }) => shape === arm.shape).forEach((other, k) => {
+  const top = Math.max(10, ...arm.mean.filter(Number.isFinite));
+  plot.setDomain({ x: [0, Math.max(1, iterations.at(-1))], y: [0.3, top] });
+  arms.filter((other) => other.shape === arm.shape && other !== arm).forEach((other, k) => {
     plot.curve(`other ${k}`, other.iterations, other.mean, { colour: colours.grey, width: 0.8 });
   });
   plot.area("band", iterations, arm.low, arm.high, { colour });
@@ -138,18 +146,20 @@ function labCounts(plot, arm, some, limit, colours) {
 function render({ model, el }) {
   const frame = createFrame(el, model, {
     title: "The alpha lab",
-    goal: "Find the start that spoils the training, two opposite ones that end alike, and the shape of "
-      + "alpha that leaves most of the error.",
-    summary: "Grey curves: the other starts. Band: from the lowest seed to the highest. Rates and task: "
-      + "seed 0. A rate beyond the ends of the histogram is counted there, and has full colour.",
+    goal: "Find the start that spoils the training, two opposite ones that end alike, the tensor with "
+      + "the largest rate, and the shapes of alpha that bear a third step.",
+    summary: "Grey curves: the other starts. Band: from the lowest seed to the highest; ±: 95 % interval "
+      + "over seeds. Rates and task: seed 0. A rate beyond the ends of the histogram is counted there, "
+      + "and has full colour.",
     check: sineCheck,
   });
   const net = makeNetwork([1, 40, 40, 1], "relu");
-  let arms, read;
+  let arms, read, shown = ""; // what the pictures of the training show: the task changes more often
   /** Cut the bytes again when they have changed, as during a live training. */
   const decode = () => {
     if (read === model.get("_weights")) return;
     read = model.get("_weights");
+    shown = "";
     arms = labArms(net, model.get("_arms"), read, model.get("_moved"));
   };
   try {
@@ -185,14 +195,13 @@ function render({ model, el }) {
   addSelect(frame, { trait: "layer", label: "Shown", options: LAB_LAYERS });
   const task = addSineTask(frame, plot);
 
-  let shown = ""; // what the pictures of the training show: the task changes more often
   frame.onRedraw(() => {
     decode();
     const [shape, start, layer] = ["shape", "start", "layer"].map((trait) => model.get(trait));
     const arm = arms.find((one) => one.shape === shape && one.start === start);
     if (!arm) throw new Error(`no alpha per ${shape} began at ${start}`);
     const some = labLayer(arm, layer), moved = some.filter((i) => arm.moved[i]);
-    const colours = palette(), state = JSON.stringify([shape, start, layer, colours.text, arm.iterations.length]);
+    const colours = palette(), state = [shape, start, layer, colours.text].join();
     if (state !== shown) {
       const limit = labLimit(arm.own);
       labTraining(training, arms, arm, colours);
@@ -206,13 +215,14 @@ function render({ model, el }) {
     task.finish();
 
     const test = labInterval(arm.test), after = `after ${steps} step${steps === 1 ? "" : "s"}`;
-    const median = Float64Array.from(moved, (i) => arm.own[i]).sort()[moved.length >> 1];
-    const negative = moved.filter((i) => arm.own[i] < 0).length;
+    const sizes = moved.map((i) => arm.own[i]), negative = sizes.filter((rate) => rate < 0).length;
+    const largest = Array.from(sizes).sort((a, b) => Math.abs(b) - Math.abs(a))[0];
     setReadout(frame, "test", test, "test tasks, error after 1 step");
     setReadout(frame, "rates", String(some.length), "rates shown");
     setReadout(frame, "unmoved", labShare(some.length - moved.length, some.length), "never moved");
     setReadout(frame, "negative", labShare(negative, moved.length), "of the moved, negative");
-    setReadout(frame, "median", moved.length ? String(Number(median.toPrecision(2))) : "–", "their median");
+    setReadout(frame, "median", labMedian(sizes), "their median");
+    setReadout(frame, "largest", sizes.length ? String(Number(largest.toPrecision(2))) : "–", "the largest in size");
     setReadout(frame, "before", sineError(path[0].error), "this task, error before");
     setReadout(frame, "after", sineError(path[steps].error), after);
     const result = arm.test.length ? `error ${test} after one step on test tasks` : "in training";

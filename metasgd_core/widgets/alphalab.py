@@ -205,11 +205,18 @@ class AlphaLab(SineFigure):
         self.chosen()  # refuses a pair that is not there
 
     def show(self, *arms: Trained) -> None:
-        """Show other arms, as while they train."""
+        """Show newer states of the same arms, as while they train.
+
+        Raises
+        ------
+        ValueError
+            If they have another shape or start.
+        """
+        old, new = ([(arm.shape, arm.start) for arm in found] for found in (self.arms, arms))
+        if new != old:
+            raise ValueError(f"the arms must be {old}, as before, got {new}")
         self.arms = arms
         with self.hold_sync():
-            self.set_trait("shape", arms[0].shape)
-            self.start = arms[0].start
             for name, value in _packed(arms).items():
                 self.set_trait(name, value)
 
@@ -243,7 +250,15 @@ class AlphaLab(SineFigure):
                              alpha=0.2, linewidth=0)
         axes[0].set(yscale="log", ylim=(0.3, 10), xlabel="meta-iterations",
                     ylabel="error after one step", title=f"alpha per {arm.shape}, from {arm.start}")
-        axes[1].hist(arm.alpha.float()[arm.moved], bins=41, color=PALETTE["blue"])
+        rates = arm.alpha.float()
+        limit = float(rates.abs().quantile(0.99))
+        kinds = [rates[arm.moved & (rates < 0)], rates[arm.moved & (rates >= 0)], rates[~arm.moved]]
+        axes[1].hist(
+            [kind.clamp(-limit, limit).tolist() for kind in kinds], bins=40, stacked=True,
+            range=(-limit, limit), label=("negative", "positive", "never moved"),
+            color=[PALETTE[name] for name in ("vermilion", "blue", "grey")],
+        )
+        axes[1].legend()
         axes[1].set(xlabel="alpha", ylabel="entries", title="what alpha became")
         self.draw(axes[2], {f"from {arm.start}": arm.leaves()})
         return png(picture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -143,15 +144,17 @@ class LiveLab(ipywidgets.VBox):
                     ending = "Stopped"
                     break
         except FloatingPointError:  # all five runs have diverged
-            ending = "Lost, no loss is finite any more (begin at a smaller alpha)"
+            ending = "Lost (begin at a smaller alpha)"
         finally:
             self.train.disabled, self.stop.disabled = False, True
         assert self.record is not None  # a lost training yields where it was lost
         test = lab.held_out(self.record.theta, self.record.alpha).mean(-1)
         show(test)
+        mean = float(test[0, :, 1].mean())
+        found = f"error {mean:.3f}" if math.isfinite(mean) else "no finite error"
         self.said.value = (
-            f"{ending} after {self.record.iteration} meta-iterations: error "
-            f"{test[0, :, 1].mean():.3f} after one step on test tasks, mean of {SEEDS} seeds."
+            f"{ending} after {self.record.iteration} meta-iterations: {found} after one step on "
+            f"test tasks, mean of {SEEDS} seeds."
         )
 
     def _show(self, arm: Trained) -> None:
@@ -169,6 +172,11 @@ class LiveLab(ipywidgets.VBox):
     def _begin(self, button: Any) -> None:
         if self.task is None or self.task.done():
             self.task = asyncio.ensure_future(self.run())
+            self.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self.said.value = f"The training has failed: {error}."
 
     def _end(self, button: Any) -> None:
         self._stopped = self.stop.disabled = True

@@ -57,6 +57,7 @@ function sineStory(name, path, steps) {
   const before = sineError(path[0].error), after = sineError(path[steps].error);
   if (steps === 0) return `${name}, not yet adapted: error ${before}.`;
   const many = `${name}, ${steps} step${steps > 1 ? "s" : ""}`;
+  if (before === "diverged") return `${many}: the error is beyond all measure, before and after.`;
   if (after === "diverged") return `${many}: it has diverged; the error was ${before}.`;
   const falls = path[steps].error <= path[0].error ? "falls" : "grows";
   return `${many}: error ${falls} from ${before} to ${after}.`;
@@ -73,7 +74,8 @@ function sineGap(xs) {
 }
 
 /** What is wrong with the points of a linked state, if anything. */
-function sineCheck({ points = [[0, 0]] }) {
+function sineCheck({ points = [[0, 0]], steps = 0 }) {
+  if (!Number.isInteger(steps)) return "steps must be a whole number";
   const good = points.length >= 1 && points.length <= SINE_MOST &&
     points.every((point) => point.length === 2 && point.every(Number.isFinite));
   return good ? "" : `there must be 1 to ${SINE_MOST} points`;
