@@ -13,7 +13,7 @@ help:
 	@echo "make book        build the book into _build/html (the first time also makes .venv)"
 	@echo "make serve       open it at http://127.0.0.1:8000 (PORT=...)"
 	@echo "make lab         open the chapters in JupyterLab"
-	@echo "make test        check everything, about ten minutes"
+	@echo "make test        check everything, about a quarter of an hour"
 	@echo "make test-fast   the checks for working, under a minute"
 	@echo "make notebooks   run the chapters and write them canonically (ONLY=04-maml for one)"
 	@echo "make figures     draw the figure of the landing page again"

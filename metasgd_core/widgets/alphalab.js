@@ -144,23 +144,25 @@ function labCounts(plot, arm, some, limit, colours) {
 }
 
 function render({ model, el }) {
+  const sweep = model.get("_arms").length > 1; // else one arm, in training
   const frame = createFrame(el, model, {
-    title: "The alpha lab",
-    goal: "Find the start that spoils the training, two opposite ones that end alike, the tensor with "
+    title: sweep ? "The alpha lab" : "What is being trained",
+    goal: sweep && "Find the start that spoils the training, two opposite ones that end alike, the tensor with "
       + "the largest rate, and the shapes of alpha that bear a third step.",
-    summary: "Grey curves: the other starts. Band: from the lowest seed to the highest; ±: 95 % interval "
+    summary: (sweep ? "Grey curves: the other starts. " : "") + "Band: from the lowest seed to the highest; ±: 95 % interval "
       + "over seeds. Rates and task: seed 0. A rate beyond the ends of the histogram is counted there, "
       + "and has full colour.",
     check: sineCheck,
   });
   const net = makeNetwork([1, 40, 40, 1], "relu");
-  let arms, read, shown = ""; // what the pictures of the training show: the task changes more often
+  let arms, read = [], shown = ""; // what the pictures of the training show: the task changes more often
   /** Cut the bytes again when they have changed, as during a live training. */
   const decode = () => {
-    if (read === model.get("_weights")) return;
-    read = model.get("_weights");
+    const stored = ["_arms", "_weights", "_moved"].map((name) => model.get(name));
+    if (stored.every((part, k) => part === read[k])) return;
+    arms = labArms(net, ...stored);
+    read = stored;
     shown = "";
-    arms = labArms(net, model.get("_arms"), read, model.get("_moved"));
   };
   try {
     decode();

@@ -312,19 +312,23 @@ def test_wrong_weights_are_one_sentence(page, spoil, said):
 def test_it_follows_a_live_training(page):
     """Newer weights while it stands there, as the live panel sends them; Reset keeps them."""
     late = ARMS["tensor", "0.01"]
-    early = replace(late, theta=late.theta.flip(0), alpha=-late.alpha)
+    early = replace(
+        late, theta=late.theta.flip(0), alpha=-late.alpha, test=late.test[:, :0],
+    )
     figure = mounting.mount(page, AlphaLab(arms=[early], shape="tensor"))
     before, drawn = number(page, "median"), picture(page)
-    figure.show(late)
-    page.evaluate("""([state, bytes]) => {
-        for (const [name, value] of Object.entries(state)) model.set(name, value);
-        for (const [name, value] of Object.entries(bytes)) {
-            model.set(name, new DataView(Uint8Array.from(value).buffer));
-        }
-    }""", [{"_arms": figure._arms},
-           {"_moved": list(figure._moved), "_weights": list(figure._weights)}])
+    figure.show(replace(late, test=late.test[:, :0]))
+    page.evaluate("""([arms, weights]) => {
+        model.set("_arms", arms);
+        model.set("_weights", new DataView(Uint8Array.from(weights).buffer));
+    }""", [figure._arms, list(figure._weights)])
     settle(page)
     assert number(page, "median") != before
+    assert number(page, "test") == "–"
+    assert "in training" in page.locator("[data-say]").inner_text()
+    figure.show(late)  # the last time the same weights, and what they are worth
+    page.evaluate("(arms) => model.set('_arms', arms)", figure._arms)
+    settle(page)
     assert picture(page) != drawn
     check_numbers(page)
     for trait, shown in (("shape", "one per tensor"), ("start", "0.01")):

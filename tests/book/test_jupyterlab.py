@@ -456,6 +456,7 @@ def test_the_live_lab_trains_and_stops(lab):
     assert 0 < done < 2000
     assert panel.get_by_text(f"Stopped after {done} ").count() == 1
     assert panel.get_by_role("button", name="Train").is_enabled()
+    panel.locator('[data-readout="test"]', has_text="(5 seeds)").wait_for()
     assert lab.python("live.figure.steps = 3") == ""
     panel.get_by_text("after 3 steps").wait_for()
     assert lab.faults == []
