@@ -143,7 +143,7 @@ def stored() -> tuple[Trained, ...]:
 
 
 def _short(values: Tensor) -> list[float | None]:
-    """Return the numbers with four digits, which is what JSON needs to hold; None if not finite."""
+    """Return the numbers with four digits, for JSON; None where one is not finite or beyond 1e9."""
     return [float(f"{v:.4g}") if v == v and abs(v) < 1e9 else None for v in values.tolist()]
 
 

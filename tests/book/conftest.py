@@ -33,3 +33,25 @@ def driver():
     """Playwright, once: a second in the same thread is refused, and many files share `browser`."""
     with sync_playwright() as playwright:
         yield playwright
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """An empty page on the disk, so that it has an address that can be changed."""
+    path = tmp_path_factory.mktemp("figure") / "page.html"
+    path.write_text("<!doctype html><html lang='en'><title>A figure</title><body></body></html>")
+    return path.as_uri()
+
+
+@pytest.fixture
+def page(browser, address):
+    """A blank page with room for a whole figure, wide and light, in which no fault may happen."""
+    size = {"width": 1280, "height": 1800}
+    with browser.new_context(viewport=size, has_touch=True, color_scheme="light") as context:
+        page = context.new_page()
+        page.goto(address)
+        faults = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda m: m.type in ("error", "warning") and faults.append(m.text))
+        yield page
+        assert faults == []

@@ -17,27 +17,6 @@ ARMS = {(arm.shape, arm.start): arm for arm in stored()}
 LAYERS = {"all": slice(0, 6), "1": slice(0, 2), "2": slice(2, 4), "3": slice(4, 6)}
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """An empty page on the disk, so that it has an address that can be changed."""
-    path = tmp_path_factory.mktemp("figure") / "page.html"
-    path.write_text("<!doctype html><html lang='en'><title>A figure</title><body></body></html>")
-    return path.as_uri()
-
-
-@pytest.fixture
-def page(browser, address):  # noqa: F811
-    size = {"width": 1280, "height": 1800}
-    with browser.new_context(viewport=size, has_touch=True, color_scheme="light") as context:
-        page = context.new_page()
-        page.goto(address)
-        faults = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda m: m.type in ("error", "warning") and faults.append(m.text))
-        yield page
-        assert faults == []
-
-
 def mount(page, **traits):
     return mounting.mount(page, AlphaLab(**traits))
 

@@ -17,27 +17,6 @@ def mount(page, weights=None, **traits):
     return mounting.mount(page, AdaptSine(**traits), **spoiled)
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """An empty page on the disk, so that it has an address that can be changed."""
-    path = tmp_path_factory.mktemp("figure") / "page.html"
-    path.write_text("<!doctype html><html lang='en'><title>A figure</title><body></body></html>")
-    return path.as_uri()
-
-
-@pytest.fixture
-def page(browser, address):  # noqa: F811
-    size = {"width": 1280, "height": 1600}
-    with browser.new_context(viewport=size, has_touch=True, color_scheme="light") as context:
-        page = context.new_page()
-        page.goto(address)
-        faults = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda m: m.type in ("error", "warning") and faults.append(m.text))
-        yield page
-        assert faults == []
-
-
 def check_numbers(page):
     """What the page says is what the package computes."""
     for side in ("left", "right"):
