@@ -7,7 +7,7 @@ export PYTHON TORCH_INDEX
 BIN := .venv/bin
 SOURCES := _config.yml _toc.yml pyproject.toml tools/sphinx_hooks.py tools/figures_hook.py \
 	$(wildcard book/*.ipynb book/*.md book/*.bib book/assets/* book/images/*) \
-	$(wildcard metasgd_core/*.py metasgd_core/*/*.py metasgd_core/widgets/* metasgd_core/widgets/data/*)
+	$(wildcard metasgd_core/*.py metasgd_core/*/*.py metasgd_core/widgets/* metasgd_core/widgets/*/*)
 
 help:
 	@echo "make book        build the book into _build/html (the first time also makes .venv)"

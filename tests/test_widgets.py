@@ -59,7 +59,7 @@ def test_a_second_one_has_a_name_of_its_own(cls):
 
 def test_lines_stand_out_on_white():
     """A contrast of 3 to 1 at least, as WCAG asks of graphics."""
-    text = (HERE / "frame.js").read_text(encoding="utf-8").partition("function palette")[2]
+    text = module_text(("shared/frame.js",)).partition("function palette")[2]
     darker = dict(re.findall(r'(\w+): dark \? "#\w{6}" : "(#\w{6})"', text))
     plain = dict(re.findall(r'(\w+): "(#\w{6})"', text))
     assert {"sky", "orange", "purple", "grey", "blue", "green"} <= {*darker, *plain}
@@ -84,7 +84,7 @@ def test_module_is_whole(cls):
 
 def test_a_change_in_python_reaches_the_state():
     class Small(Figure):
-        sources = ("frame.js",)
+        sources = ("shared/frame.js",)
         _figure_id = "small"
         rate = traitlets.Float(0.5).tag(sync=True)
         hidden = traitlets.Float(0.5)
@@ -100,7 +100,7 @@ def test_a_change_in_python_reaches_the_state():
 
 
 def test_the_page_has_the_books_colours():
-    text = (HERE / "frame.js").read_text(encoding="utf-8")
+    text = module_text(("shared/frame.js",))
     colours = dict(re.findall(r'(\w+): (?:dark \? )?"(#[0-9A-F]{6})"', text))
     named = {name: value for name, value in PALETTE.items() if name not in ("black", "grey")}
     assert colours == named

@@ -124,7 +124,7 @@ def put_figures(
         from metasgd_core.widgets.figure import module_text
 
         link = context["pathto"]
-        css = link(write(app, "figure.css", module_text(("figure.css",))), resource=True)
+        css = link(write(app, "figure.css", module_text(("shared/figure.css",))), resource=True)
         files = [write(app, f"{name.rpartition('.')[2]}.js", script(name)) for name in names]
         body = f'<link rel="stylesheet" href="{css}">\n{body}\n' + "\n".join(
             f'<script src="{link(file, resource=True)}"></script>'

@@ -189,7 +189,10 @@ class AlphaLab(SineFigure):
         Whose rates the histogram counts: ``"all"``, ``"1"``, ``"2"`` or ``"3"``.
     """
 
-    sources = ("network.js", "frame.js", "draw.js", "sinusoid.js", "alphalab.js")
+    sources = (
+        "shared/network.js", "shared/frame.js", "shared/draw.js", "shared/sinusoid.js",
+        "alphalab.js",
+    )
     _figure_id = "alpha-lab"
 
     shape = traitlets.Enum(SHAPES, "entry").tag(sync=True)

@@ -91,7 +91,7 @@ class CartPolePlay(Figure):
         where the episode begins.
     """
 
-    sources = ("network.js", "frame.js", "draw.js", "cartpole.js")
+    sources = ("shared/network.js", "shared/frame.js", "shared/draw.js", "cartpole.js")
     _figure_id = "cartpole"
 
     start = traitlets.Enum(STARTS, "MAML").tag(sync=True)

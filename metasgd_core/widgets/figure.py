@@ -44,9 +44,9 @@ class Figure(anywidget.AnyWidget):
         The state that the figure begins with.
     """
 
-    sources: ClassVar[tuple[str, ...]] = ("frame.js", "draw.js")
+    sources: ClassVar[tuple[str, ...]] = ("shared/frame.js", "shared/draw.js")
     _figure_id: ClassVar[str] = "figure"
-    _css = module_text(("figure.css",))
+    _css = module_text(("shared/figure.css",))
 
     _figure = traitlets.Unicode().tag(sync=True)
     _state = traitlets.List(traitlets.Unicode()).tag(sync=True)

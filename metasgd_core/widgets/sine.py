@@ -65,7 +65,10 @@ class AdaptSine(SineFigure):
         What the reader is asked to find, where it is not what chapter 6 asks.
     """
 
-    sources = ("network.js", "frame.js", "draw.js", "sinusoid.js", "sine.js")
+    sources = (
+        "shared/network.js", "shared/frame.js", "shared/draw.js", "shared/sinusoid.js",
+        "sine.js",
+    )
     _figure_id = "sine"
 
     left = traitlets.Enum(STARTS, "MAML").tag(sync=True)

@@ -55,7 +55,7 @@ class Valley(Figure):
     """
 
     _figure_id = "valley"
-    sources = ("frame.js", "draw.js", "valley.js")
+    sources = ("shared/frame.js", "shared/draw.js", "valley.js")
 
     optimizer = Enum(tuple(OPTIMIZERS), "gradient descent").tag(sync=True)
     rates = Enum(("one", "each"), "one").tag(sync=True)

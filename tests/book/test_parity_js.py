@@ -13,7 +13,7 @@ from metasgd_core import MLP, Data, Sinusoid, adapt, init_theta, per_task, predi
 
 pytestmark = pytest.mark.browser
 
-SOURCE = Path(metasgd_core.__file__).with_name("widgets") / "network.js"
+SOURCE = Path(metasgd_core.__file__).parent / "widgets" / "shared" / "network.js"
 CASES = 240
 #: Relative to the largest entry of what is compared.
 TOLERANCE = 1e-9
