@@ -6,34 +6,17 @@ const LAB_LAYERS = [["all", "all layers"], ["1", "layer 1"], ["2", "layer 2"], [
 const LAB_COLUMNS = [[4, 1, "W₁"], [4, 3, "b₁"], [40, 1, "W₂"], [4, 3, "b₂"], [4, 1, "W₃"], [4, 0, "b₃"]];
 const LAB_ROWS = 40, LAB_FOOT = 4, LAB_BINS = 40;
 
-/** The numbers of half precision (IEEE float16) in a byte trait, widened to double. */
-function halvesFromBytes(view) {
-  const from = view.byteOffset ?? 0, buffer = view.buffer ?? view;
-  if (view.byteLength % 2) throw new Error(`${view.byteLength} bytes are no row of float16 numbers`);
-  return Float64Array.from(new Uint16Array(buffer.slice(from, from + view.byteLength)), (bits) => {
-    const exponent = bits >> 10 & 31, fraction = bits & 1023;
-    const size = exponent === 31 ? (fraction ? NaN : Infinity)
-      : exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24;
-    return bits & 0x8000 ? -size : size;
-  });
-}
-
 /** Cut the stored bytes into theta, the numbers of alpha and which of them moved, arm by arm. */
 function labArms(net, table, weights, moved) {
-  const numbers = halvesFromBytes(weights);
+  const rows = storedRows(weights, table.flatMap(({ rates }) => [net.count, rates]), 16);
   const bits = new Uint8Array(moved.buffer ?? moved, moved.byteOffset ?? 0, moved.byteLength);
-  const needed = table.reduce((sum, { rates }) => sum + net.count + rates, 0);
-  const rates = needed - net.count * table.length;
-  if (needed !== numbers.length) {
-    throw new Error(`the weights should be ${needed} numbers and are ${numbers.length}`);
-  }
+  const rates = table.reduce((sum, row) => sum + row.rates, 0);
   if (bits.length !== Math.ceil(rates / 8)) {
     throw new Error(`${rates} rates need as many never-moved marks`);
   }
-  if (!numbers.every(Number.isFinite)) throw new Error("a weight is not a finite number");
-  let at = 0, bit = 0;
+  let bit = 0;
   return table.map((row) => {
-    const theta = numbers.slice(at, (at += net.count)), own = numbers.slice(at, (at += row.rates));
+    const [theta, own] = rows.splice(0, 2);
     const marks = Array.from(own, () => bits[bit >> 3] >> (7 - bit++ % 8) & 1);
     const tensors = net.layers.flatMap((layer) => [
       [layer.weight, layer.in * layer.out], [layer.bias, layer.out],

@@ -38,19 +38,6 @@ function cartReward(task, after) {
   return task.side ? Number(!cartFell(after) && task.side * after[0] > 0) : 1;
 }
 
-/**
- * The i-th number of a seed's mulberry32 sequence, in (0, 1). Any number of it can be had without
- * those before it, so a link need not say how many were drawn.
- * @param {number} seed whole
- * @param {number} i from 0 on
- */
-function mulberry(seed, i) {
-  let t = (seed + Math.imul(i + 1, 0x6d2b79f5)) | 0;
-  t = Math.imul(t ^ (t >>> 15), t | 1);
-  t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-  return (((t ^ (t >>> 14)) >>> 0) + 0.5) / 2 ** 32;
-}
-
 /** The seed of one purpose's own sequence: a number of the seed's sequence, as a whole number. */
 function cartStream(seed, purpose) {
   return Math.floor(mulberry(seed, purpose) * 2 ** 32) | 0;
@@ -207,22 +194,6 @@ function cartComplaint(get) {
   }
 }
 
-/** Theta and alpha of every start, from the bytes that Python sent. */
-function cartStarts(net, bytes, rates) {
-  const all = floatsFromBytes(bytes), starts = {};
-  let from = 0;
-  const take = () => all.slice(from, from += net.count);
-  for (const name of CART_STARTS) {
-    const theta = take(), rate = rates[name];
-    starts[name] = { theta, alpha: rate === null ? take() : new Float64Array(net.count).fill(rate) };
-  }
-  if (from !== all.length || !all.every(Number.isFinite)) {
-    throw new Error(`The stored weights are not those of this network: it needs ${from} finite ` +
-      `numbers, the file has ${all.length}.`);
-  }
-  return starts;
-}
-
 /** An SVG element at the end of another. */
 function cartPart(parent, name, attributes) {
   const part = svgNode(name, attributes);
@@ -252,32 +223,24 @@ function createCart(stage, push) {
   const cart = cartPart(svg, "g", { tabindex: 0, role: "slider", "aria-valuemin": -CART.edge,
     "aria-valuemax": CART.edge, "aria-label": "Cart: push it with the arrow keys, or drag it",
     "data-lm-suppress-shortcuts": "true", "data-key": "cart" });
-  cart.style.cssText = "touch-action: none; cursor: grab;";
+  cart.style.cursor = "grab";
   cartPart(cart, "rect", { x: -45, width: 90, y: -20, height: 60, fill: "transparent" }); // for thumbs
   const leans = cartPart(cart, "path", { fill: "none", "stroke-dasharray": "2 4" });
   const body = cartPart(cart, "rect", { x: -30, width: 60, y: 0, height: 30, rx: 3 });
   const pole = cartPart(cart, "line", { x1: 0, y1: 0, "stroke-width": 7,
     "stroke-linecap": "round", "data-key": "pole" });
   const speed = cartPart(cart, "path", { fill: "none", "stroke-width": 3, "data-key": "velocity" });
-  let scale = 100, from = null;
-  cart.addEventListener("keydown", (event) => {
-    const sign = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!sign) return;
-    event.preventDefault();
-    event.stopPropagation();
-    push(sign * (event.shiftKey ? 1 : 0.2));
+  let scale = 100;
+  makeDraggable(cart, svg, {
+    onDrag(to, from) {
+      const metres = (to.x - from.x) / scale;
+      if (metres) push(2 * metres); // half a metre of the hand gives one metre a second
+    },
+    onKey(across, _, shift) {
+      if (across) push(across * (shift ? 1 : 0.2));
+      return across !== 0;
+    },
   });
-  cart.addEventListener("pointerdown", (event) => {
-    from = event.clientX;
-    cart.setPointerCapture(event.pointerId);
-  });
-  cart.addEventListener("pointermove", (event) => {
-    if (from === null) return;
-    const metres = (event.clientX - from) * 560 / svg.getBoundingClientRect().width / scale;
-    from = event.clientX;
-    if (metres) push(2 * metres); // half a metre of the hand gives one metre a second
-  });
-  for (const name of ["pointerup", "pointercancel"]) cart.addEventListener(name, () => from = null);
   const draw = ({ state: [x, velocity, angle], length, side, quiet }) => {
     const colour = palette();
     scale = Math.min(100, 165 / (2 * length));
@@ -336,9 +299,9 @@ function render({ model, el }) {
   });
   let starts;
   try {
-    starts = cartStarts(net, get("_weights"), get("_rates"));
+    starts = storedStarts(net, get("_weights"), CART_STARTS, get("_rates"));
   } catch (error) {
-    return frame.fail(error.message);
+    return frame.fail(`This figure cannot be drawn: ${error.message}.`);
   }
   const { draw, buttons } = createCart(frame.stage, push);
   const paths = createPlot(frame, { width: 560, height: 260, x: [0, CART.horizon], y: [-0.6, 0.6],

@@ -91,7 +91,10 @@ class CartPolePlay(Figure):
         where the episode begins.
     """
 
-    sources = ("shared/network.js", "shared/frame.js", "shared/draw.js", "cartpole.js")
+    sources = (
+        "shared/numbers.js", "shared/network.js", "shared/frame.js", "shared/draw.js",
+        "cartpole.js",
+    )
     _figure_id = "cartpole"
 
     start = traitlets.Enum(STARTS, "MAML").tag(sync=True)

@@ -3,21 +3,6 @@
 // In the order of their bytes: a stored notebook sorts the names of an object.
 const SINE_STARTS = ["random", "joint", "MAML", "FOMAML", "Reptile", "Meta-SGD"];
 
-/** Cut the stored bytes into the theta and the alpha of every start. */
-function sineStarts(net, bytes, rates) {
-  const numbers = floatsFromBytes(bytes), starts = {};
-  let from = 0;
-  const next = () => numbers.slice(from, (from += net.count));
-  for (const name of SINE_STARTS) {
-    starts[name] = { theta: next(), alpha: rates[name] ?? next() };
-  }
-  if (from !== numbers.length) {
-    throw new Error(`the weights should be ${from} numbers and are ${numbers.length}`);
-  }
-  if (!numbers.every(Number.isFinite)) throw new Error("a weight is not a finite number");
-  return starts;
-}
-
 /** Which of two errors is less, in words. */
 function sineVerdict(names, errors) {
   const [a, b] = errors.map((error) => (error <= SINE_LIMIT ? error : Infinity));
@@ -37,7 +22,7 @@ function render({ model, el }) {
   let net, starts;
   try {
     net = makeNetwork([1, 40, 40, 1], "relu");
-    starts = sineStarts(net, model.get("_weights"), model.get("_rates"));
+    starts = storedStarts(net, model.get("_weights"), SINE_STARTS, model.get("_rates"));
   } catch (error) {
     frame.fail(`This figure cannot be drawn: ${error.message}.`);
     return;

@@ -66,8 +66,8 @@ class AdaptSine(SineFigure):
     """
 
     sources = (
-        "shared/network.js", "shared/frame.js", "shared/draw.js", "shared/sinusoid.js",
-        "sine.js",
+        "shared/numbers.js", "shared/network.js", "shared/frame.js", "shared/draw.js",
+        "shared/sinusoid.js", "sine.js",
     )
     _figure_id = "sine"
 

@@ -85,12 +85,13 @@ def test_half_precision_is_read_exactly(page):
     words = bytes(range(256))
     data = b"".join(struct.pack("<H", k) for k in range(2**16))
     expected = torch.frombuffer(bytearray(data), dtype=torch.float16).double()
-    source = figure._esm.replace("export default { render };", "export { halvesFromBytes };")
+    source = figure._esm.replace("export default { render };", "export { numbersFromBytes };")
     read = """async ([source, bytes]) => {
         const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-        const { halvesFromBytes } = await import(address);
+        const { numbersFromBytes } = await import(address);
         try {
-            return [...halvesFromBytes(new DataView(Uint8Array.from(bytes).buffer))].map(String);
+            const { buffer } = Uint8Array.from(bytes);
+            return [...numbersFromBytes(new DataView(buffer), 16)].map(String);
         } catch (error) { return error.message; }
     }"""
     found = page.evaluate(read, [source, list(data)])

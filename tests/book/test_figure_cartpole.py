@@ -526,6 +526,32 @@ def test_the_cart_is_pushed_by_buttons_keys_mouse_and_touch(page):
     assert trait(page, "state")[0] > pushed[0]  # and so it moves
 
 
+def test_a_slanted_drag_by_touch_stays_with_the_cart(page):
+    """A finger seldom moves exactly across: the page must not scroll and end the drag."""
+    mount(page, width=390)
+    settle(page)
+    page.set_viewport_size({"width": 390, "height": 600})
+    assert page.evaluate("document.documentElement.scrollHeight > innerHeight + 200")
+    cart = page.locator("[data-key=cart]")
+    cart.scroll_into_view_if_needed()
+    box, top = cart.bounding_box(), page.evaluate("scrollY")
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] - 15
+    devtools, speeds = page.context.new_cdp_session(page), [velocity(page)]
+    for k in range(8):
+        devtools.send("Input.dispatchTouchEvent", {
+            "type": "touchMove" if k else "touchStart",
+            "touchPoints": [{"x": x + 8 * k, "y": y - 12 * k}],
+        })
+        speeds.append(velocity(page))
+    devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    settle(page)
+    assert page.evaluate("scrollY") == top
+    start, *moved = speeds[1:]
+    assert len(set(moved)) == 7, "each move pushes"
+    assert moved == sorted(moved)
+    assert moved[0] > start
+
+
 def test_the_traits_are_the_whole_state(page):
     """A second figure with the first one's traits is the same to the last digit, and goes on so."""
     mount(page, side=-1, seed=3)

@@ -23,9 +23,9 @@ RANGES = {"length": (0.1, 4.0), "masspole": (0.02, 2.0), "masscart": (0.2, 5.0),
 
 @pytest.fixture(scope="module")
 def page(browser):  # noqa: F811
-    """An empty page that knows the functions of network.js and cartpole.js."""
+    """An empty page that knows the functions of numbers.js, network.js and cartpole.js."""
     page = browser.new_page()
-    for name in ("shared/network.js", "cartpole.js"):
+    for name in ("shared/numbers.js", "shared/network.js", "cartpole.js"):
         text = (WIDGETS / name).read_text(encoding="utf-8")
         page.add_script_tag(content=text.replace("export default { render };", ""))
     yield page

@@ -2,18 +2,17 @@
 
 import base64
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from test_browser import browser  # noqa: F401
 
-import metasgd_core
 from metasgd_core import MLP, Data, Sinusoid, adapt, init_theta, per_task, predict
+from metasgd_core.widgets.figure import module_text
 
 pytestmark = pytest.mark.browser
 
-SOURCE = Path(metasgd_core.__file__).parent / "widgets" / "shared" / "network.js"
+SOURCE = module_text(("shared/numbers.js", "shared/network.js"))
 CASES = 240
 #: Relative to the largest entry of what is compared.
 TOLERANCE = 1e-9
@@ -31,7 +30,7 @@ RUN = """(cases) => {
     const floats = (text) => {
         const bytes = decode(text), buffer = new ArrayBuffer(bytes.length + 3);
         new Uint8Array(buffer).set(bytes, 1);
-        return floatsFromBytes(new DataView(buffer, 1, bytes.length));
+        return numbersFromBytes(new DataView(buffer, 1, bytes.length));
     };
     return cases.map((c) => {
         const net = makeNetwork(c.sizes, c.activation);
@@ -202,7 +201,7 @@ def test_the_cases_are_various(cases):
 
 def test_network_is_torchs(browser, cases):  # noqa: F811
     """Loss, both gradients, predictions, and the weights after every step, in every case."""
-    found = by_page(browser, cases, SOURCE.read_text(encoding="utf-8"))
+    found = by_page(browser, cases, SOURCE)
     assert furthest(cases, found) <= TOLERANCE
 
 
@@ -213,16 +212,15 @@ def test_network_is_torchs(browser, cases):  # noqa: F811
     ("alpha[i] : alpha) * gradient[i]", "Math.abs(alpha[i]) : alpha) * gradient[i]"),
 ])
 def test_a_wrong_network_is_noticed(browser, cases, right, wrong):  # noqa: F811
-    source = SOURCE.read_text(encoding="utf-8")
-    assert source.count(right) == 1
-    found = by_page(browser, cases, source.replace(right, wrong))
+    assert SOURCE.count(right) == 1
+    found = by_page(browser, cases, SOURCE.replace(right, wrong))
     assert furthest(cases, found) > 3 * TOLERANCE
 
 
 def test_wrong_sizes_are_refused(browser):  # noqa: F811
     """A network meets only numbers of its own, and says what it got."""
     page = browser.new_page()
-    page.add_script_tag(content=SOURCE.read_text(encoding="utf-8"))
+    page.add_script_tag(content=SOURCE)
     said = page.evaluate("""() => {
         const net = makeNetwork([2, 3, 1]), theta = new Float64Array(net.count);
         const tries = [
@@ -231,7 +229,7 @@ def test_wrong_sizes_are_refused(browser):  # noqa: F811
             () => backward(net, theta, [0, 0], [1, 1]),
             () => squaredErrorGradient(net, theta, [0, 0], [1, 1]),
             () => adaptSteps(net, theta, new Float64Array(3), [0, 0], [1], 1),
-            () => floatsFromBytes(new ArrayBuffer(6)),
+            () => numbersFromBytes(new ArrayBuffer(6)),
         ];
         return tries.map((attempt) => {
             try { attempt(); return "no error"; } catch (error) { return error.message; }

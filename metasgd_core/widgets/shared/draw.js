@@ -34,6 +34,47 @@ function tickText(value) {
   return value.toExponential(0).replace("e+", "e").replace(/-/g, "−");
 }
 
+/** Where in the picture, in its own units, a pointer is. */
+function placeIn(svg, event) {
+  return new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+}
+
+/**
+ * Let a part of a picture be moved by mouse, by touch and by the arrow keys.
+ * @param {SVGElement} node
+ * @param {SVGSVGElement} svg the picture
+ * @param {object} heard
+ * @param {(to: DOMPoint, from: DOMPoint) => void} heard.onDrag each move, from where the last one ended
+ * @param {(across: number, up: number, shift: boolean) => boolean} heard.onKey says whether it took the key
+ */
+function makeDraggable(node, svg, { onDrag, onKey }) {
+  let from = null;
+  // Chromium heeds touch-action on no part of an SVG: without this the page scrolls under the finger.
+  node.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
+  node.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    node.setPointerCapture(event.pointerId);
+    node.focus({ preventScroll: true });
+    event.preventDefault();
+    from = placeIn(svg, event);
+  });
+  node.addEventListener("pointermove", (event) => {
+    if (!from) return;
+    const to = placeIn(svg, event);
+    onDrag(to, from);
+    from = to;
+  });
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
+    node.addEventListener(end, () => { from = null; });
+  }
+  node.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+    if (!step || event.altKey || event.ctrlKey || event.metaKey || !onKey(...step, event.shiftKey)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+}
+
 /**
  * A picture with axes, as wide as there is room, at most `width`.
  * @param {{width?: number, height?: number, x: number[], y: number[], xlabel?: string, ylabel?: string,
@@ -229,7 +270,7 @@ function createPlot(frame, options) {
      * @param {{x: number, y: number, label: string, colour?: string, onMove: (x, y) => void}} handle
      */
     handle(name, handle) {
-      const held = items.get(name)?.held ?? { down: false };
+      const held = items.get(name)?.held ?? {};
       const node = put(name, "g", (g) => {
         const { x: hx, y: hy, label: text, colour } = held.now;
         const dot = g.lastChild;
@@ -251,35 +292,18 @@ function createPlot(frame, options) {
       for (const [key_, value] of Object.entries(fixed)) node.setAttribute(key_, value);
       node.append(svgNode("circle", { r: 13, class: "mf-target" }), svgNode("circle", { r: 6.5, class: "mf-dot" }));
       item.paint();
-      // Chromium heeds touch-action on no part of an SVG: without this the page scrolls under the finger.
-      node.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
-      node.addEventListener("pointerdown", (event) => {
-        if (event.button) return;
-        node.setPointerCapture(event.pointerId);
-        held.down = true;
-        node.focus({ preventScroll: true });
-        event.preventDefault();
-      });
-      node.addEventListener("pointermove", (event) => {
-        if (!held.down) return;
-        const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
-        held.now.onMove(toX(place.x), toY(place.y));
-      });
-      for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
-        node.addEventListener(end, () => { held.down = false; });
-      }
-      node.addEventListener("keydown", (event) => {
-        const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-        if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
-        event.preventDefault();
-        event.stopPropagation();
-        const far = (event.shiftKey ? 5 : 1) / 50, { x: hx, y: hy, onMove } = held.now;
-        const px = X(hx) + step[0] * far * (w - margin.left - margin.right);
-        const py = Y(hy) - step[1] * far * (h - margin.top - margin.bottom);
-        // What does not move keeps its every digit. The next key of this frame goes on from here.
-        held.now = { ...held.now, x: step[0] ? toX(px) : hx, y: step[1] ? toY(py) : hy };
-        onMove(held.now.x, held.now.y);
-        frame.redraw(); // and comes back where the figure did not follow
+      makeDraggable(node, svg, {
+        onDrag(place) { held.now.onMove(toX(place.x), toY(place.y)); },
+        onKey(across, up, shift) {
+          const far = (shift ? 5 : 1) / 50, { x: hx, y: hy, onMove } = held.now;
+          const px = X(hx) + across * far * (w - margin.left - margin.right);
+          const py = Y(hy) - up * far * (h - margin.top - margin.bottom);
+          // What does not move keeps its every digit. The next key of this frame goes on from here.
+          held.now = { ...held.now, x: across ? toX(px) : hx, y: up ? toY(py) : hy };
+          onMove(held.now.x, held.now.y);
+          frame.redraw(); // and comes back where the figure did not follow
+          return true;
+        },
       });
       return node;
     },

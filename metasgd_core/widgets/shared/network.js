@@ -158,15 +158,3 @@ function adaptSteps(net, theta, alpha, xs, ys, steps) {
   }
   return phis;
 }
-
-/**
- * The float32 numbers of a byte trait, widened to double.
- * @param {DataView|ArrayBuffer|Uint8Array} view as a widget's model or a page holds them
- * @returns {Float64Array}
- */
-function floatsFromBytes(view) {
-  const from = view.byteOffset ?? 0, buffer = view.buffer ?? view;
-  if (view.byteLength % 4) throw new Error(`${view.byteLength} bytes are no row of float32 numbers`);
-  // A slice, because a view into a larger buffer need not begin at a multiple of four.
-  return Float64Array.from(new Float32Array(buffer.slice(from, from + view.byteLength)));
-}

@@ -4,23 +4,12 @@ const SINE_GRID = Float64Array.from({ length: 61 }, (_, i) => -5 + i / 6);
 const SINE_MOST = 20; // points
 const SINE_LIMIT = 1e6; // an error beyond it is said in words
 
-/** Random numbers in [0, 1), the same on every machine: mulberry32. */
-function sineRandom(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
 /** A curve of the family, and five of its points, as a seed gives them. */
 function sineTask(seed) {
-  const random = sineRandom(seed), hundredth = (value) => Math.round(100 * value) / 100;
-  const amplitude = hundredth(0.1 + 4.9 * random()), phase = hundredth(Math.PI * random());
+  const hundredth = (value) => Math.round(100 * value) / 100;
+  const amplitude = hundredth(0.1 + 4.9 * mulberry(seed, 0)), phase = hundredth(Math.PI * mulberry(seed, 1));
   const task = { amplitude, phase, frequency: 1 };
-  const points = Array.from({ length: 5 }, () => hundredth(10 * random() - 5))
+  const points = Array.from({ length: 5 }, (_, i) => hundredth(10 * mulberry(seed, 2 + i) - 5))
     .map((x) => [x, sineAt(task, x)]);
   return { ...task, points };
 }
@@ -131,8 +120,7 @@ function addSineTask(frame, plot) {
   });
   plot.svg.addEventListener("dblclick", (event) => {
     if (event.target.closest(".mf-handle")) return;
-    const place = new DOMPoint(event.clientX, event.clientY)
-      .matrixTransform(plot.svg.getScreenCTM().inverse());
+    const place = placeIn(plot.svg, event);
     const { x, y } = plot.domain, [left, low] = plot.pixel(x[0], y[0]), [right, high] = plot.pixel(x[1], y[1]);
     add([x[0] + (x[1] - x[0]) * (place.x - left) / (right - left),
       y[0] + (y[1] - y[0]) * (place.y - low) / (high - low)]);
