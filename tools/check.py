@@ -14,8 +14,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import pace
+
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT = float(os.environ.get("NOTEBOOK_SECONDS", "60"))  # raise it on a slow machine
 PYTHON = [sys.executable, "-m"]
 PYTEST = [*PYTHON, "pytest", "-q", "-n", "2"]
 CLOSING = re.compile(r"\d+ \w+.* in [\d.]+s|no tests ran in")
@@ -26,7 +27,8 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 class Result:
     name: str
     passed: bool
-    seconds: float
+    wall: float
+    processor: float
     closing: str = ""
 
 
@@ -35,7 +37,7 @@ def run(name: str, command: list[str]) -> Result:
     print(f"\n== {name}: {' '.join(Path(part).name for part in command)}", flush=True)
     # One thread each: the checks already share out the cores.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    start = time.perf_counter()
+    start, before = time.perf_counter(), pace.of_children()
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -52,46 +54,32 @@ def run(name: str, command: list[str]) -> Result:
         print(line, end="", flush=True)
         if CLOSING.search(line):
             closing = COLOUR.sub("", line).strip(" =\n")
-    return Result(name, process.wait() == 0, time.perf_counter() - start, closing)
+    passed = process.wait() == 0
+    wall, processor = time.perf_counter() - start, pace.of_children() - before
+    return Result(name, passed, wall, processor, closing)
 
 
-def nbval(*notebooks: str) -> tuple[Result, dict[str, float]]:
-    """Hold the stored outputs to a run from top to bottom; return each notebook's seconds."""
+def notebooks(paths: list[str]) -> list[Result]:
+    """Hold the stored outputs to a run from top to bottom, and each chapter to its time."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        options = ["--nbval", "--dist", "loadfile", f"--junitxml={report}"]
-        result = run("notebooks (nbval)", [*PYTEST, *options, *notebooks])
-        seconds: defaultdict[str, float] = defaultdict(float)
-        if report.exists():
-            for case in ET.parse(report).iter("testcase"):
-                stem = case.attrib["classname"].removesuffix(".ipynb").rpartition(".")[2]
-                seconds[stem] += float(case.attrib["time"])
-    return result, seconds
-
-
-def notebooks() -> list[Result]:
-    """Run nbval, and the time limit: what is slow beside another notebook runs again alone.
-
-    Twice if need be, because a shared machine is now and then slow for a minute by itself.
-    """
-    paths = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "book").glob("[0-9]*.ipynb"))
-    result, seconds = nbval(*paths)
-    results = [result]
-    for path in paths:
-        stem = Path(path).stem
-        for _ in range(2):
-            if seconds[stem] > LIMIT:
-                again, alone = nbval(path)
-                seconds[stem] = min(seconds[stem], alone[stem])
-                result.passed &= again.passed
-    slow = [f"{stem} {took:.0f} s" for stem, took in seconds.items() if took > LIMIT]
-    times = ", ".join(f"{stem[:2]} {took:.0f} s" for stem, took in sorted(seconds.items()))
-    note = f"too slow: {', '.join(slow)}" if slow else times
-    results.append(Result(f"notebooks (each under {LIMIT:.0f} s)", not slow, 0.0, note))
-    return results
+        options = ["-p", "tools.pace", "--nbval", "--dist", "loadfile", f"--junitxml={report}"]
+        results = [run("notebooks (nbval)", [*PYTEST, *options, *paths])]
+        cases = list(ET.parse(report).iter("testcase")) if report.exists() else []
+    wall: defaultdict[str, float] = defaultdict(float)
+    for case in cases:
+        stem = case.attrib["classname"].removesuffix(".ipynb").rpartition(".")[2]
+        wall[stem] += float(case.attrib["time"])
+        if noted := {p.attrib["name"]: float(p.attrib["value"]) for p in case.iter("property")}:
+            usual = noted["processor"] / noted["slowness"]
+            closing = f"{usual:.0f} s as on a usual machine, of {pace.CHAPTER:.0f}"
+            passed = usual <= pace.CHAPTER
+            results.append(Result(f"  {stem}", passed, wall[stem], noted["processor"], closing))
+    return [results[0], *sorted(results[1:], key=lambda result: result.name)]
 
 
 def main(fast: bool) -> int:
+    start = time.perf_counter()
     unit = [*PYTEST, "--dist", "loadfile", "tests", "--ignore=tests/book"]
     results = [
         run("ruff", [*PYTHON, "ruff", "check", "."]),
@@ -107,18 +95,18 @@ def main(fast: bool) -> int:
     else:
         results += [
             run("unit tests", unit),
-            *notebooks(),
+            *notebooks(sorted(str(path) for path in (ROOT / "book").glob("[0-9]*.ipynb"))),
             run("book (build, zip)", ["make", "zip"]),
         ]
         results += [run("built book", [*PYTEST, "--dist", "worksteal", "tests/book"])]
-    print("\n== summary")
-    for result in results:
-        verdict = "passed" if result.passed else "FAILED"
-        print(f"{verdict}  {result.name:<28} {result.seconds:6.0f} s  {result.closing}")
+    wall, processor = time.perf_counter() - start, pace.of_children()
     failed = sum(not result.passed for result in results)
-    total = sum(result.seconds for result in results)
     verdict = f"{failed} of {len(results)} checks FAILED" if failed else "all passed"
-    print(f"{verdict} in {total:.0f} s")
+    print("\n== summary; seconds on the wall and of the processors")
+    for result in [*results, Result("all", not failed, wall, processor, verdict)]:
+        verdict = "passed" if result.passed else "FAILED"
+        times = f"{result.wall:6.0f} {result.processor:6.0f}"
+        print(f"{verdict}  {result.name:<30} {times}   {result.closing}")
     return 1 if failed else 0
 
 

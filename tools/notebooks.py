@@ -8,17 +8,16 @@ import copy
 import os
 import re
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import pace
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-LIMIT = float(os.environ.get("NOTEBOOK_SECONDS", "60"))  # raise it on a slow machine
 
 # Written by Jupyter on each run, or by an editor; none of it is the chapter's.
 VOLATILE = {"execution", "collapsed", "scrolled", "trusted", "ExecuteTime", "outputId", "colab"}
@@ -72,11 +71,13 @@ def keep_times(notebook: Any, stored: Any) -> None:
 
 
 def run(path: Path) -> float:
-    """Execute one notebook in place and return the seconds it took."""
+    """Execute one notebook in place; return its processor seconds, as on a usual machine."""
     notebook = nbformat.read(path, as_version=4)
     stored = copy.deepcopy(notebook)
+    pieces = [pace.piece()]
     client = NotebookClient(
         notebook,
+        on_cell_executed=lambda **_: pieces.append(pace.piece()),
         kernel_name="python3",
         timeout=600,
         extra_arguments=["--log-level=ERROR"],  # else it warns that it listens on TCP
@@ -85,9 +86,9 @@ def run(path: Path) -> float:
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )
-    start = time.perf_counter()
+    before = pace.of_children()
     client.execute()
-    seconds = time.perf_counter() - start
+    seconds = (pace.of_children() - before) / pace.slowness(pieces)
     keep_times(notebook, stored)
     # Written beside it and renamed: a killed run leaves the old notebook whole.
     draft = path.with_name(f".{path.name}.part")
@@ -119,9 +120,9 @@ def main(names: list[str]) -> int:
             print(f"{path.stem:<28} FAILED, the old notebook is kept:\n{plain(error)}", flush=True)
             failed += 1
             continue
-        slow = seconds > LIMIT
+        slow = seconds > pace.CHAPTER
         failed += slow
-        note = f"  longer than the {LIMIT:.0f} s a chapter may take" if slow else ""
+        note = f"  longer than the {pace.CHAPTER:.0f} s a chapter may take" if slow else ""
         print(f"{path.stem:<28} {seconds:6.1f} s{note}", flush=True)
     return 1 if failed else 0
 

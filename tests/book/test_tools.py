@@ -5,10 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from urllib.request import urlopen
 
+import check
 import nbformat
+import pace
 import pytest
 from conftest import CHAPTERS, HTML, REPOSITORY, ROOT
 from nbclient.exceptions import CellExecutionError
@@ -74,6 +77,27 @@ def test_a_failing_run_keeps_the_old_notebook(tmp_path):
     assert "ValueError: no" in plain(caught.value)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["a.ipynb"]
+
+
+@pytest.mark.slow
+def test_a_chapter_is_judged_by_its_work_alone(tmp_path, monkeypatch):
+    """Not by what else the machine does meanwhile, nor by how fast its processor is."""
+    work = f"import sys\nsys.path.insert(0, {str(ROOT / 'tools')!r})\nimport pace\n"
+    work += "for _ in range(250):\n    pace.piece()"
+    for name, source in (("waits", "import time\ntime.sleep(6)"), ("works", work)):
+        nbformat.write(notebook(source), tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(pace, "CHAPTER", 250 * pace.USUAL)
+    paths = [str(tmp_path / f"{name}.ipynb") for name in ("waits", "works")]
+    whole, waits, works = check.notebooks(paths)
+    assert [result.passed for result in (whole, waits, works)] == [True, True, False]
+    assert waits.wall > 6 > waits.processor
+
+
+def test_a_machine_of_half_the_speed_is_twice_as_slow():
+    assert pace.slowness([pace.USUAL, 3 * pace.USUAL]) == pytest.approx(2)
+    start = time.process_time()
+    took = [pace.piece() for _ in range(3)]
+    assert 0 < sum(took) <= time.process_time() - start
 
 
 def install(folder, **environment):
