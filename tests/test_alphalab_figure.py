@@ -137,6 +137,12 @@ def test_an_arm_that_is_not_there():
         AlphaLab(arms=[ARMS["entry", "0.01"]], shape="scalar")
 
 
+def test_no_keywords_make_a_readers_own_arms_again():
+    """A notebook keeps their picture alone: made again, the figure would show the stored ones."""
+    _, metadata = AlphaLab(arms=[ARMS["entry", "0.01"]])._repr_mimebundle_()
+    assert metadata == {}
+
+
 def test_only_newer_states_are_shown():
     """A page fills its lists once: another arm is another figure."""
     figure = AlphaLab(arms=[ARMS["entry", "0.01"]])

@@ -143,6 +143,13 @@ def test_bad_traits_are_refused(trait, value, word):
     assert getattr(figure, trait) == before
 
 
+def test_a_goal_of_its_own_is_stored():
+    """It is no part of the state, and the figure of another chapter all the same without it."""
+    figure = sine.AdaptSine(goal="Find it.")
+    assert sine.AdaptSine(**figure.arguments())._goal == "Find it."
+    assert "goal" not in figure._state
+
+
 def test_the_points_lie_on_the_curve():
     """As it opens; and `points` counts alone once it need not lie there."""
     figure = sine.AdaptSine()

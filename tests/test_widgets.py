@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import traitlets
+from anywidget import AnyWidget
 
 import metasgd_core.widgets
 from metasgd_core.plotting import METHOD_STYLES, PALETTE
@@ -40,6 +41,23 @@ def test_state_is_what_a_link_can_hold(cls):
     assert not [name for name in state if name.startswith("_")]
     again = cls(**json.loads(json.dumps(state)))
     assert {name: getattr(again, name) for name in again._state} == state
+
+
+@each
+def test_a_notebook_stores_what_makes_it_again(cls):
+    """Two words and a few numbers: no script, no weights, whatever the figure has grown to."""
+    figure = cls(figure_id="second")
+    _, metadata = figure._repr_mimebundle_()
+    text = json.dumps(metadata)
+    assert len(text) < 1000
+    stored = json.loads(text)["metasgd_core"]
+    assert stored["figure"] == cls.__name__
+    assert {"figure_id", *figure._state} <= stored["arguments"].keys()
+    again = cls(**stored["arguments"])
+    names = set(figure.keys) - set(AnyWidget().keys)
+    assert {name: getattr(again, name) for name in names} == {
+        name: getattr(figure, name) for name in names
+    }
 
 
 @each

@@ -3,71 +3,55 @@
 import ast
 import json
 import re
+from base64 import b64encode
 from hashlib import sha256
-from html import escape
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.logging import getLogger
 from traitlets import TraitError
 
-PACKAGE = "metasgd_core.widgets."
-STATE = "application/vnd.jupyter.widget-state+json"
-VIEW = re.compile(
-    r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>', re.DOTALL
-)
-PLACE = re.compile(r'<div class="mf-place" data-figure="([\w.]+)">')
+if TYPE_CHECKING:  # torch is loaded where a page has a figure
+    from metasgd_core.widgets.figure import Figure
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+PLACE = re.compile(r'<div class="mf-place" data-figure="(\w+)">')
 # Seen until the figure is drawn, and where it never is.
 WAITING = "This figure moves where JavaScript runs; the text and pictures beside it say the same."
 LIVE_ONLY = "This control needs a running notebook: open the page on Colab or in JupyterLab."
+REFUSED = (TypeError, ValueError, TraitError)
 
 
-def lean(text: str) -> str:
-    """Leave out a source's indentation, empty lines and the comments that fill whole lines."""
-    text = re.sub(r"^[ \t]*/\*\*.*?\*/[ \t]*\n", "", text, flags=re.MULTILINE | re.DOTALL)
-    return re.sub(r"^[ \t]*(?://.*)?\n|^[ \t]+", "", text, flags=re.MULTILINE)
+def figures() -> "dict[str, type[Figure]]":
+    """Return the classes of figures by name."""
+    from metasgd_core import widgets
+    from metasgd_core.widgets.figure import Figure
+
+    found = {name: getattr(widgets, name) for name in widgets.__all__}
+    return {name: cls for name, cls in found.items() if issubclass(cls, Figure)}
 
 
-def script(name: str) -> str:
-    """Return a figure class's module as a classic script: modules do not load from a disk.
-
-    Parameters
-    ----------
-    name : str
-        The class with its module, as anywidget stores it in the notebook.
-    """
-    from metasgd_core.widgets.figure import Figure, module_text
-
-    module, _, attribute = name.rpartition(".")
-    figure = getattr(import_module(module), attribute)
-    assert issubclass(figure, Figure), name
-    text, exports = re.subn(
-        r"^export default", "return", lean(module_text(figure.sources)), flags=re.MULTILINE
-    )
-    if exports != 1:
-        raise ValueError(f"{name}: one line must begin with `export default`, found {exports}")
-    registry = "(window.bookFigures = window.bookFigures || {})"
-    return f'{registry}["{name}"] = (() => {{ "use strict";\n{text}\n}})();\n'
+def make(name: str, arguments: dict[str, Any]) -> "Figure":
+    """Return a figure; one of `REFUSED` says what is wrong with its name or its arguments."""
+    if name not in (known := figures()):
+        raise ValueError(f"there is no figure {name}; there are {', '.join(known)}")
+    return known[name](**arguments)
 
 
-def write(app: Sphinx, file: str, text: str) -> str:
-    """Write a file beside the pages and return its path, with a mark that changes with the text."""
-    target = Path(app.outdir) / "_static" / "figures" / file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-    return f"_static/figures/{file}?v={sha256(text.encode()).hexdigest()[:8]}"
-
-
-def opening(model: dict[str, Any]) -> str:
+def opening(figure: "Figure") -> str:
     """Return the opening of the place of a figure, with its state; what is seen first follows."""
-    # The notebook's copy of the code stays behind.
-    state = {name: v for name, v in model["state"].items() if name not in ("_esm", "_css")}
-    stored = json.dumps({"state": state, "buffers": model.get("buffers", [])}).replace("</", "<\\/")
+    from anywidget import AnyWidget
+
+    names = set(figure.keys) - set(AnyWidget().keys) - {"_css"}  # of the figure, and no code
+    state = {name: getattr(figure, name) for name in sorted(names)}
+    data = {name: state.pop(name) for name in names if isinstance(state[name], bytes)}
+    buffers = {name: b64encode(value).decode() for name, value in sorted(data.items())}
+    stored = json.dumps({"state": state, "buffers": buffers}).replace("<", "\\u003c")
     return (
-        f'<div class="mf-place" data-figure="{escape(state["_anywidget_id"])}">'
+        f'<div class="mf-place" data-figure="{type(figure).__name__}">'
         f'<script type="application/json">{stored}</script>'
     )
 
@@ -83,51 +67,96 @@ class Interactive(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        import metasgd_core.widgets
-
         try:
             match ast.parse(self.arguments[0], mode="eval").body:
                 case ast.Call(func=ast.Name(id=name), args=[], keywords=words):
                     traits = {str(word.arg): ast.literal_eval(word.value) for word in words}
                 case _:
                     raise ValueError("write it as AdaptSine(steps=2)")
-            figure = getattr(metasgd_core.widgets, name)(**traits)
-        except (AttributeError, SyntaxError, TypeError, ValueError, TraitError) as error:
+            figure = make(name, traits)
+        except (SyntaxError, *REFUSED) as error:
             raise self.error(f"{self.arguments[0]}: {error}") from error
-        models = figure.get_manager_state(drop_defaults=False, widgets=[figure])["state"]
-        start, end = opening(models[figure.model_id]), "</div>"
         return [
-            nodes.raw("", start, format="html"),
+            nodes.raw("", opening(figure), format="html"),
             *self.parse_content_to_nodes(),
-            nodes.raw("", end, format="html"),
+            nodes.raw("", "</div>", format="html"),
         ]
 
 
-def put_figures(
+def make_figures(app: Sphinx, page: str, source: list[str]) -> None:
+    """Make the figures of a notebook anew; other widgets say what they need."""
+    path = Path(app.env.doc2path(page))
+    if path.suffix != ".ipynb":
+        return
+    notebook = json.loads(source[0])
+    notebook["metadata"].pop("widgets", None)  # MyST-NB would load scripts from the network
+    for output in (o for cell in notebook["cells"] for o in cell.get("outputs", [])):
+        if stored := output.get("metadata", {}).get("metasgd_core"):
+            try:
+                figure = make(stored["figure"], stored["arguments"])
+            except REFUSED as error:
+                getLogger(__name__).error(
+                    f"the stored figure {stored['figure']} cannot be made again: {error}; "
+                    f"run `make notebooks ONLY={path.stem}`", location=page,
+                )
+                continue
+            output["data"] = {"text/html": f"{opening(figure)}<p><em>{WAITING}</em></p></div>"}
+        elif VIEW in output.get("data", {}):
+            output["data"] = {"text/html": f"<p><em>{LIVE_ONLY}</em></p>"}
+    source[0] = json.dumps(notebook)
+
+
+def lean(text: str) -> str:
+    """Leave out a source's indentation, empty lines and the comments that describe functions."""
+    text = re.sub(r"^[ \t]*/\*\*.*?\*/[ \t]*\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^[ \t]*\n|^[ \t]+", "", text, flags=re.MULTILINE)
+
+
+def script(names: list[str]) -> str:
+    """Return the figures' modules as one classic script: modules do not load from a disk.
+
+    What they share is there once; a figure's own part has a scope of its own inside.
+    """
+    from metasgd_core.widgets.figure import HERE, module_text
+
+    classes = [figures()[name] for name in names]
+    shared = dict.fromkeys(
+        source for cls in classes for source in cls.sources if source.startswith("shared/")
+    )
+    parts = [lean(module_text(tuple(shared)))]
+    for cls in classes:
+        own = (HERE / source for source in cls.sources if source not in shared)
+        text, exports = re.subn(
+            r"^export default", "return",
+            lean("\n".join(path.read_text(encoding="utf-8") for path in own)), flags=re.MULTILINE,
+        )
+        if exports != 1:
+            raise ValueError(
+                f"{cls.__name__}: one line must begin with `export default`, found {exports}"
+            )
+        parts.append(f"bookFigures.{cls.__name__} = (() => {{\n{text}}})();")
+    return "\n".join(["window.bookFigures = {};", '(() => { "use strict";', *parts, "})();", ""])
+
+
+def write(app: Sphinx, file: str, text: str) -> str:
+    """Write a file beside the pages and return its path, with a mark that changes with the text."""
+    target = Path(app.outdir) / "_static" / "figures" / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return f"_static/figures/{file}?v={sha256(text.encode()).hexdigest()[:8]}"
+
+
+def load_figures(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
-    """Make a place for each figure of the page, and load what draws it; else load nothing."""
-    scripts = context["script_files"]
-    typed = ((js, getattr(js, "attributes", {}).get("type")) for js in scripts)
-    stored = next((js for js, kind in typed if kind == STATE), None)
-    models = {} if stored is None else json.loads(stored.attributes["body"])["state"]
-
-    def place(found: re.Match[str]) -> str:
-        model = models.get(json.loads(found[1])["model_id"], {})
-        if not model.get("state", {}).get("_anywidget_id", "").startswith(PACKAGE):
-            return f"<p><em>{LIVE_ONLY}</em></p>"
-        return f"{opening(model)}<p><em>{WAITING}</em></p></div>"
-
-    body = VIEW.sub(place, context.get("body", ""))
-    context["script_files"] = [js for js in scripts if js is not stored]
-    if names := sorted(set(PLACE.findall(body))):
+    """Load what draws the page's figures; a page without one loads nothing."""
+    if names := sorted(set(PLACE.findall(context.get("body", "")))):
         from metasgd_core.widgets.figure import module_text
 
         link = context["pathto"]
         css = link(write(app, "figure.css", module_text(("shared/figure.css",))), resource=True)
-        files = [write(app, f"{name.rpartition('.')[2]}.js", script(name)) for name in names]
-        body = f'<link rel="stylesheet" href="{css}">\n{body}\n' + "\n".join(
+        code = write(app, f"{'-'.join(names)}.js", script(names))
+        context["body"] = f'<link rel="stylesheet" href="{css}">\n{context["body"]}\n' + "\n".join(
             f'<script src="{link(file, resource=True)}"></script>'
-            for file in (*files, "_static/figures.js")
+            for file in (code, "_static/figures.js")
         )
-    context["body"] = body

@@ -8,6 +8,8 @@ import copy
 import os
 import re
 import sys
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +20,57 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 # Written by Jupyter on each run, or by an editor; none of it is the chapter's.
 VOLATILE = {"execution", "collapsed", "scrolled", "trusted", "ExecuteTime", "outputId", "colab"}
 
 
+def read(path: Path) -> Any:
+    """Return a notebook in which each cell has an id of its own, and keeps it for ever.
+
+    A new cell's comes from its source (nbformat would draw it), so that two runs agree.
+    """
+    notebook = nbformat.v4.reads(path.read_text(encoding="utf-8"))
+    taken, seen = {cell.get("id") for cell in notebook.cells}, {None}
+    for cell in notebook.cells:
+        if cell.get("id") in seen:
+            ids = (sha256(f"{k} {cell.source}".encode()).hexdigest()[:8] for k in count())
+            cell.id = next(new for new in ids if new not in taken)
+            taken.add(cell.id)
+        seen.add(cell.id)
+    return notebook
+
+
 def canonical(notebook: Any) -> str:
     """Return the notebook's text with everything that differs between two runs made plain."""
-    count = 0
-    for number, cell in enumerate(notebook.cells, start=1):
-        cell.id = f"cell-{number:03d}"
+    number = 0
+    for cell in notebook.cells:
         for key in VOLATILE & cell.metadata.keys():
             del cell.metadata[key]
         if cell.cell_type != "code":
             continue
-        count += 1
-        cell.execution_count = count
+        number += 1
+        cell.execution_count = number
         for output in cell.outputs:
             if "execution_count" in output:
-                output.execution_count = count
-    widgets = notebook.metadata.get("widgets")
+                output.execution_count = number
+            # A widget's model ends with its kernel. A figure leaves its picture and what makes it
+            # again; of other widgets a view of no model remains, which JupyterLab hides.
+            if (data := output.get("data", {})) and VIEW in data:
+                if "image/png" in data:
+                    del data[VIEW]
+                else:
+                    data[VIEW].model_id = ""
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
         }
     )
-    if widgets and any(part.get("state") for part in widgets.values()):
-        notebook.metadata.widgets = widgets
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
-    text = nbformat.writes(notebook, version=nbformat.NO_CONVERT)
-    # The models' ids are random: number them in the order in which they were made.
-    states = (widgets or {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    names = {old: f"model-{number:03d}" for number, old in enumerate(states, start=1)}
-    for old, new in names.items():
-        text = text.replace(old, new)
-    if names:  # the state's keys were sorted by the old ids
-        text = nbformat.writes(nbformat.reads(text, as_version=4), version=nbformat.NO_CONVERT)
-    return text if text.endswith("\n") else text + "\n"
+    return nbformat.writes(notebook, version=nbformat.NO_CONVERT).rstrip("\n") + "\n"
 
 
 def keep_times(notebook: Any, stored: Any) -> None:
@@ -72,7 +86,7 @@ def keep_times(notebook: Any, stored: Any) -> None:
 
 def run(path: Path) -> float:
     """Execute one notebook in place; return its processor seconds, as on a usual machine."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     stored = copy.deepcopy(notebook)
     pieces = [pace.piece()]
     client = NotebookClient(
@@ -82,7 +96,7 @@ def run(path: Path) -> float:
         timeout=600,
         extra_arguments=["--log-level=ERROR"],  # else it warns that it listens on TCP
         record_timing=False,
-        store_widget_state=True,
+        store_widget_state=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )

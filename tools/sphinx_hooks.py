@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from figures_hook import Interactive, put_figures
+from figures_hook import Interactive, load_figures, make_figures
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
@@ -73,6 +73,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("html-page-context", mend_roles)
-    app.connect("html-page-context", put_figures)
+    app.connect("source-read", make_figures)
+    app.connect("html-page-context", load_figures)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

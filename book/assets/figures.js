@@ -21,10 +21,10 @@
     };
   }
 
-  function readState({ state, buffers = [] }) {
-    for (const { path, data } of buffers) {
+  function readState({ state, buffers }) {
+    for (const [name, data] of Object.entries(buffers)) {
       const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-      state[path[0]] = new DataView(bytes.buffer);
+      state[name] = new DataView(bytes.buffer);
     }
     return state;
   }

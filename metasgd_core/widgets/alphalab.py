@@ -232,6 +232,10 @@ class AlphaLab(SineFigure):
             )
         return proposal["value"]
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the keywords that make this figure again: none for arms that are not stored."""
+        return super().arguments() if self.arms is stored() else {}
+
     def chosen(self) -> Trained:
         """Return the arm that is shown."""
         for arm in self.arms:

@@ -71,6 +71,14 @@ class Figure(anywidget.AnyWidget):
             **traits,
         )
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the keywords that make this figure again; none where no keywords can.
+
+        A notebook stores them beside the picture, and no code: the built page makes the figure
+        from them anew.
+        """
+        return {"figure_id": self._figure, **{name: getattr(self, name) for name in self._state}}
+
     def picture(self) -> bytes:
         """Return the present state as a PNG, for viewers that run no JavaScript."""
         raise NotImplementedError
@@ -83,4 +91,7 @@ class Figure(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         pictured = {"text/plain": repr(self), "image/png": b64encode(self.picture()).decode()}
+        if arguments := self.arguments():
+            again = {"figure": type(self).__name__, "arguments": arguments}
+            metadata = {**metadata, "metasgd_core": again}
         return {**data, **pictured}, metadata

@@ -81,6 +81,10 @@ class AdaptSine(SineFigure):
         weights, rates = _packed()
         super().__init__(_goal=goal, _weights=weights, _rates=rates, **traits)
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the keywords that make this figure again, the goal among them."""
+        return {"goal": self._goal, **super().arguments()}
+
     def adapted(self, name: str, x: Tensor, steps: int | None = None) -> Tensor:
         """Return a start's predictions at `x`, ``(points, 1)``, after the inner steps."""
         theta, alpha, _ = starts()[name]

@@ -27,6 +27,9 @@ INDEX = """# A book
 ```{interactive} Valley(alpha=0.05)
 A sentence in its place.
 ```
+
+```{interactive} AdaptSine()
+```
 """
 
 # Whether all the figures of a page are drawn, and when that was, after the page itself.

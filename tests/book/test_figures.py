@@ -2,23 +2,24 @@
 
 import json
 import re
+import shutil
+from types import SimpleNamespace
 from urllib.parse import unquote
 
+import nbformat
 import pytest
 from docutils.core import publish_doctree
 from docutils.nodes import raw, system_message
 from docutils.parsers.rst import directives
 from figures import READY, build, served, settle
-from figures_hook import LIVE_ONLY, PACKAGE, WAITING, Interactive
+from figures_hook import LIVE_ONLY, VIEW, WAITING, Interactive, figures, make_figures, script
 from test_browser import browser, page  # noqa: F401
 
-import metasgd_core.widgets
-from metasgd_core.widgets.figure import Figure
+from metasgd_core.widgets import Valley
+from metasgd_core.widgets import figure as joining
 
 pytestmark = pytest.mark.browser
 
-SHOWN = [getattr(metasgd_core.widgets, name) for name in metasgd_core.widgets.__all__]
-CLASSES = [cls for cls in SHOWN if issubclass(cls, Figure)]
 PAGE, TEXT = "book/figures.html", "book/index.html"
 FIRST, SECOND = "#figure-valley", "#figure-second"
 
@@ -64,7 +65,7 @@ def test_other_widgets_say_what_they_need(page, root):  # noqa: F811
 
 
 def test_a_figure_on_a_page_of_text(page, root):  # noqa: F811
-    """Made by a line of Markdown, it is the same figure, and as much alive."""
+    """Made by a line of Markdown, it is the same figure, and as much alive, beside another kind."""
     visit(page, root + TEXT)
     assert float(read(page, FIRST, "alpha")) == 0.05
     before = drawn(page, FIRST)
@@ -79,7 +80,7 @@ def test_without_scripts_a_sentence_stands_there(browser, html):  # noqa: F811
     with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()
         page.goto(f"{html.as_uri()}/{TEXT}")
-        assert page.locator(".mf-place").inner_text() == "A sentence in its place."
+        assert page.locator(".mf-place").all_inner_texts() == ["A sentence in its place.", ""]
         page.goto(f"{html.as_uri()}/{PAGE}")
         assert page.locator(".mf-place").all_inner_texts() == [WAITING] * 2
 
@@ -87,7 +88,8 @@ def test_without_scripts_a_sentence_stands_there(browser, html):  # noqa: F811
 @pytest.mark.parametrize(("call", "said"), [
     ("Valley(alpha=99)", "alpha must be from 0.001 to 10"),
     ("Valley(nothing=1)", "Valley has no nothing"),
-    ("Vally()", "no attribute 'Vally'"),
+    ("Vally()", "there is no figure Vally; there are AdaptSine, AlphaLab, "),
+    ("LiveLab()", "there is no figure LiveLab"),
     ("Valley", "write it as"),
     ("Valley(", "was never closed"),
     ("Valley(alpha=rate)", "malformed"),
@@ -221,7 +223,88 @@ def test_a_figure_that_cannot_be_drawn_says_so(page, root):  # noqa: F811
     assert page.locator("article h1").count() == 1
 
 
-def test_every_figure_is_the_packages_own():
-    assert all(cls.__module__.startswith(PACKAGE) for cls in CLASSES)
-    assert len({cls._figure_id for cls in CLASSES}) == len(CLASSES)
-    assert all(re.fullmatch("[a-z-]+", cls._figure_id) for cls in CLASSES)
+def test_every_figure_has_an_id_of_its_own():
+    ids = [cls._figure_id for cls in figures().values()]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch("[a-z-]+", name) for name in ids)
+
+
+def test_a_notebook_stores_a_picture_and_what_makes_it_again(html):
+    """And of another widget that one was there; JupyterLab hides the view of no model."""
+    notebook = nbformat.read(html.parents[1] / "book" / "figures.ipynb", as_version=4)
+    assert "widgets" not in notebook.metadata
+    first, second, slider = (out for cell in notebook.cells for out in cell.get("outputs", []))
+    for output, made in ((first, Valley()), (second, Valley(figure_id="second", alpha=0.05))):
+        assert output.data.keys() == {"image/png", "text/plain"}
+        assert output.metadata.metasgd_core == {"figure": "Valley", "arguments": made.arguments()}
+    assert slider.data.keys() == {VIEW, "text/plain"}
+    assert slider.data[VIEW].model_id == ""
+
+
+def read_source(outputs, caplog):
+    """Return the outputs of a notebook as the build reads them, and what it complains of."""
+    notebook = {"metadata": {}, "cells": [{"outputs": outputs}, {}]}
+    app = SimpleNamespace(env=SimpleNamespace(doc2path="book/{}.ipynb".format))
+    source = [json.dumps(notebook)]
+    make_figures(app, "02-valley", source)
+    return json.loads(source[0])["cells"][0]["outputs"], [r.getMessage() for r in caplog.records]
+
+
+@pytest.mark.parametrize(("name", "arguments", "said"), [
+    ("Gone", {}, "there is no figure Gone; there are "),
+    ("Valley", {"depth": 1}, "Valley has no depth; it has alpha, "),
+    ("Valley", {"steps": 0}, "steps must be from 1 to 100"),
+])
+def test_a_stored_figure_of_other_times_fails_the_build(name, arguments, said, caplog):
+    """An error, which -W makes a failure, and which says how to mend it."""
+    stored = {
+        "data": {"image/png": ""},
+        "metadata": {"metasgd_core": {"figure": name, "arguments": arguments}},
+    }
+    _, messages = read_source([stored], caplog)
+    (message,) = messages
+    assert caplog.records[0].levelname == "ERROR"
+    assert caplog.records[0].location == "02-valley"
+    assert message.startswith(f"the stored figure {name} cannot be made again: {said}")
+    assert message.endswith("; run `make notebooks ONLY=02-valley`")
+
+
+def test_a_figure_that_nothing_makes_again_stays_a_picture(caplog):
+    """As one of arms that a reader has trained."""
+    stored = {"data": {"image/png": "", "text/plain": "AlphaLab()"}, "metadata": {}}
+    assert read_source([stored], caplog) == ([stored], [])
+
+
+@pytest.fixture
+def commented(tmp_path, monkeypatch):
+    """Add a comment to draw.js."""
+    shutil.copytree(joining.HERE, tmp_path / "widgets")
+    with (tmp_path / "widgets" / "shared" / "draw.js").open("a") as file:
+        file.write("\n// A mark in draw.js.\n")
+    monkeypatch.setattr(joining, "HERE", tmp_path / "widgets")
+    joining.module_text.cache_clear()
+    yield
+    monkeypatch.undo()
+    joining.module_text.cache_clear()
+
+
+def test_a_change_of_code_alone_reaches_the_page(commented):
+    """And no notebook, which holds no code: nobody need run the chapters for it."""
+    assert "A mark in draw.js." in script(["Valley"])
+    assert "A mark in draw.js." in joining.module_text(Valley.sources)
+
+
+def test_what_figures_share_is_there_once(page):  # noqa: F811
+    """Whatever kinds meet on a page: one scope, no name twice in it, and one that is global."""
+    names = sorted(figures())
+    text = script(names)
+    for path in (joining.HERE / "shared").glob("*.js"):
+        for name in re.findall(r"^function (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            assert len(re.findall(rf"\bfunction {name}\b", text)) == 1, name
+    page.goto("about:blank")
+    before = set(page.evaluate("Object.getOwnPropertyNames(window)"))
+    page.add_script_tag(content=text)
+    assert set(page.evaluate("Object.getOwnPropertyNames(window)")) - before == {"bookFigures"}
+    assert page.evaluate("Object.keys(bookFigures)") == names
+    assert page.evaluate("typeof createFrame") == "undefined"
+    assert page.faults == []

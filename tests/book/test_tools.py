@@ -1,5 +1,6 @@
 """The scripts behind the Makefile."""
 
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import pace
 import pytest
 from conftest import CHAPTERS, HTML, REPOSITORY, ROOT
 from nbclient.exceptions import CellExecutionError
-from notebooks import canonical, plain, run
+from notebooks import canonical, plain, read, run
 
 
 def notebook(*sources, **metadata):
@@ -25,14 +26,17 @@ def notebook(*sources, **metadata):
 
 
 def execute(path, *sources):
-    nbformat.write(notebook(*sources), path)
+    unnamed = notebook(*sources)
+    for cell in unnamed.cells:
+        del cell["id"]
+    path.write_text(json.dumps(unnamed), encoding="utf-8")
     run(path)
     return path.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 def test_two_runs_write_the_same(tmp_path):
-    """Also the ids of widgets, which are random, and pictures, which carry no time."""
+    """Also ids of widgets and new cells, which Jupyter draws, and pictures, which carry no time."""
     sources = [
         "import ipywidgets\nipywidgets.HBox([ipywidgets.IntSlider(), ipywidgets.IntText()])",
         "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
@@ -40,7 +44,8 @@ def test_two_runs_write_the_same(tmp_path):
     ]
     first, second = (execute(tmp_path / name, *sources) for name in ("a.ipynb", "b.ipynb"))
     assert first == second
-    assert '"model-001"' in first
+    assert '"model_id": ""' in first
+    assert "widget-state" not in first
     assert "image/png" in first
     assert "timestamp" not in first
 
@@ -49,6 +54,32 @@ def test_canonical_form_is_a_fixed_point():
     text = canonical(notebook("1 + 1", "2", language_info={"name": "python", "version": "3.11.7"}))
     assert canonical(nbformat.reads(text, as_version=4)) == text
     assert "3.11.7" not in text
+
+
+def test_a_cell_keeps_its_id(tmp_path):
+    """Whatever is inserted: a review sees the new cell, and not every one that follows."""
+    path = tmp_path / "a.ipynb"
+
+    def ids(cells):
+        old = notebook()
+        path.write_text(json.dumps({**old, "cells": cells}), encoding="utf-8")
+        cells = read(path).cells
+        path.write_text(canonical(read(path)), encoding="utf-8")
+        assert [cell.id for cell in read(path).cells] == [cell.id for cell in cells]
+        return [cell.id for cell in cells]
+
+    def cell(source, **named):
+        new = nbformat.v4.new_code_cell(source)
+        return {key: value for key, value in new.items() if key != "id"} | named
+
+    old = [cell("1", id="cell-001"), cell("2", id="cell-002")]
+    assert ids(old) == ["cell-001", "cell-002"]
+    first, a, b, last = ids([old[0], cell("new"), cell("new"), old[1]])
+    assert (first, last) == ("cell-001", "cell-002")
+    assert len({a, b, first, last}) == 4
+    assert ids([cell("0"), *old, cell("new")])[-1] == a, "its source decides"
+    copied = ids([old[0], cell("3", id="cell-001"), old[1]])
+    assert (copied[0], copied[2]) == ("cell-001", "cell-002")
 
 
 @pytest.mark.slow
