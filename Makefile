@@ -63,14 +63,13 @@ figure-data: .venv/.installed
 	@$(BIN)/python tools/figure_data.py
 
 results: .venv/.installed
-	@$(BIN)/python tools/cartpole.py
-	@$(BIN)/python tools/navigation.py
+	@$(BIN)/python -m metasgd_core.studies cartpole-physics cartpole-swapped cartpole-secret navigation $(ARGS)
 
 table: .venv/.installed
-	@$(BIN)/python tools/table.py $(ARGS)
+	@$(BIN)/python -m metasgd_core.studies table $(ARGS)
 
 alpha-lab: .venv/.installed
-	@$(BIN)/python tools/lab.py $(ARGS)
+	@$(BIN)/python -m metasgd_core.studies alpha-lab $(ARGS)
 
 # Other libraries to time against, in an environment of their own: the book needs none of them.
 .venv-bench/.installed: .venv/.installed requirements.txt tools/bench-requirements.txt

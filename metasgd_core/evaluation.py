@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from metasgd_core.adaptation import adapt, per_task
@@ -151,6 +152,43 @@ def evaluate(
         batch = (*runs, some.stop - some.start)
         scores.append(_walk(family, scorer, theta, alpha, data, batch, factors))
     return Evaluation(torch.cat(scores, dim=-1))
+
+
+def t_interval(values: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """Return the mean of a few independent units, and half the width of its 95 % interval.
+
+    By Student's t with ``units - 1`` degrees of freedom: five seeds give ``2.776 * s / 5**0.5``.
+    The units are what was drawn independently of each other, most often training seeds, each with
+    one number (average over its tasks first). The interval then says where the mean over all seeds
+    may lie, *with these tasks*; it says nothing about other tasks. It is exact for normal units,
+    and misleads where a few units are far from the rest: show them, too.
+
+    Parameters
+    ----------
+    values : Tensor
+        One number a unit along `dim`. To compare two methods that shared seeds and tasks, give
+        their differences.
+    dim : int
+        The axis of the units.
+
+    Returns
+    -------
+    mean, half_width : Tensor
+        The shape of `values` without `dim`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two units.
+    """
+    units = values.shape[dim]
+    if units < 2:
+        raise ValueError(
+            f"an interval needs at least two independent units along dim {dim}, got {units} "
+            f"(values of shape {tuple(values.shape)}): run more seeds"
+        )
+    half = float(stdtrit(units - 1, 0.975)) * values.std(dim=dim) / units**0.5
+    return values.mean(dim=dim), half
 
 
 def _over_runs(parts: Any, some: slice, runs: tuple[int, ...]) -> Any:

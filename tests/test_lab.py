@@ -1,23 +1,17 @@
 """The alpha lab: arms differ in what their names say and in nothing else; the stored file."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from cases import EXACT, gen
 from torch.testing import assert_close
 
-import metasgd_core
-from metasgd_core import MAML, META_SGD, Sinusoid, Uniform
-from metasgd_core.checkpoint import load_checkpoint
-from metasgd_core.studies import lab
-
-RESULT = Path(metasgd_core.__file__).parent / "results" / "alpha-lab.safetensors"
+from metasgd_core import MAML, META_SGD, LogUniform, Sinusoid, Uniform
+from metasgd_core.studies import lab, load
 
 
 @pytest.fixture(scope="module")
 def result():
-    return load_checkpoint(RESULT)
+    return load("alpha-lab")
 
 
 def trained(*starts, method=META_SGD, iterations=5, seeds=2, **changes):
@@ -51,6 +45,16 @@ def test_alpha_begins_where_the_arm_says():
                 assert rates.unique().numel() > 0.99 * rates.numel()
             else:
                 assert_close(rates, torch.full_like(rates, begun), **EXACT)
+
+
+@pytest.mark.parametrize("drawn", [Uniform(0.001, 0.1), LogUniform(0.001, 0.1)], ids=str)
+def test_fixed_rates_that_are_drawn_are_one_an_entry(drawn):
+    """Drawn in any way: "random rates held fixed" is not one random rate for a whole network."""
+    theta, alpha = lab.begin(lab.Arms(MAML, (0.01, drawn)), seeds=2)
+    for name, a in alpha.items():
+        assert a.shape == theta[name].shape
+        assert (a[0] == 0.01).all()
+        assert a[1].unique().numel() > 0.99 * a[1].numel()
 
 
 @pytest.mark.parametrize(("group", "distinct", "axes"),
@@ -155,7 +159,7 @@ def test_what_alpha_became_leaves_out_what_never_moved():
 
 
 def test_the_file_holds_every_group_with_ten_seeds(result):
-    tensors, notes = result
+    tensors, _ = result
     assert {key.partition("/")[0] for key in tensors} == set(lab.LAB)
     for name, arms in lab.LAB.items():
         runs = (len(arms.starts), 10)
@@ -170,8 +174,7 @@ def test_the_file_holds_every_group_with_ten_seeds(result):
         if alive.any():
             assert records.tolist() == list(range(500, lab.ITERATIONS + 1, 500))
         assert tensors[f"{name}/test"][alive][:, :2].isfinite().all(), name
-    assert notes["made"]["command"] == "python tools/lab.py"
-    assert notes["made"]["in_one_go"]
+    assert result.made["in_one_go"]
 
 
 @pytest.mark.parametrize(("group", "steps"), [("start", 1), ("fixed", 10)])

@@ -1,40 +1,25 @@
-"""The paper's table: the protocol, what its two methods share, the stored file, the command."""
+"""The paper's table: the protocol, what its two methods share, the stored file."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 
 import pytest
 import torch
 from cases import EXACT, gen
 from torch.testing import assert_close
 
-import metasgd_core
 from metasgd_core import MAML, META_SGD, Evaluation, Sinusoid, Uniform, init_theta
-from metasgd_core.checkpoint import load_checkpoint
-from metasgd_core.studies import table
+from metasgd_core.evaluation import t_interval
+from metasgd_core.studies import load, table
 
-HERE = Path(__file__).resolve().parent
-TOOLS = HERE.parent / "tools"
-RESULT = Path(metasgd_core.__file__).parent / "results" / "sinusoid-table.safetensors"
 CELLS = [(trained, tested) for trained in table.SHOTS for tested in table.SHOTS]
 WHOLE = [*table.TABLE, *table.VARIANTS]
-CHOICES = {
-    f"{name}, rate {lr:g} to {lr * final:g}": replace(setting, lr=lr, final_lr=final)
-    for name, setting in table.PROTOCOL.items()
-    for lr, final in ((1e-3, 1.0), (1e-3, 0.01), (3e-3, 1.0), (3e-3, 0.01))
-}
-SETTINGS = table.TABLE | table.VARIANTS | CHOICES
+SETTINGS = table.JOBS
 
 
 @pytest.fixture(scope="module")
 def result():
-    return load_checkpoint(RESULT)
+    return load("table")
 
 
 @dataclass(frozen=True)
@@ -77,10 +62,8 @@ def stored_parameters(tensors, name, seeds=None):
 
 
 def over_seeds(errors):
-    """(10 seeds, curves) -> the mean, and half its 95 % interval by Student's t."""
-    means = errors.mean(dim=1)
-    assert len(means) == 10
-    return means.mean(), 2.262 * means.std() / 10**0.5
+    """(10 seeds, curves) -> the mean, and half its 95 % interval."""
+    return t_interval(errors.mean(dim=1))
 
 
 # The settings
@@ -314,84 +297,3 @@ def test_stored_figures_come_from_the_stored_parameters(result, name, shots):
         seed=table.TEST if name in WHOLE else table.VALIDATION,
     )
     assert_close(again, tensors[f"{name}/tested on {shots}"][:2], rtol=0, atol=1e-4)
-
-
-# The command
-
-
-def environment():
-    """Return an environment in which a process finds this package and uses one thread."""
-    return os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
-
-
-def test_a_job_killed_and_resumed_ends_as_the_unbroken_one(tmp_path):
-    """Bit for bit: parameters, losses on the way and errors; see killed_table.py."""
-    done = subprocess.run(
-        [sys.executable, HERE / "killed_table.py", tmp_path], check=True, timeout=120,
-        stdout=subprocess.PIPE, env=environment(),
-    )
-    first, second, third, fourth, fifth = json.loads(done.stdout)
-    assert 0 < first < second < third
-    # The third died between its two files, so the fourth began again.
-    assert 0 < fourth < third < fifth == 120
-    name = "Meta-SGD, rate 0.003 to 3e-05.safetensors"
-    unbroken, resumed = (
-        load_checkpoint(tmp_path / folder / "quick" / name)[0] for folder in ("unbroken", "resumed")
-    )
-    assert unbroken["losses"].shape == (5, 60)
-    assert unbroken["losses"].isfinite().all()
-    assert unbroken["tested on 10"].shape == (5, 100)
-    assert_close(resumed, unbroken, **EXACT)
-
-
-QUICK = """
-import sys
-from pathlib import Path
-
-sys.path.insert(0, {tools!r})
-import table as tool
-
-tool.STATE = Path({folder!r})
-tool.QUICK_ITERATIONS = {iterations}
-tool.table.SHOTS, tool.table.SEEDS = (5,), 2
-tool.table.VARIANTS = {{}}
-tool.table.TABLE = {{name: tool.table.TABLE[name] for name in {names!r}}}
-if __name__ == "__main__":
-    tool.main()
-"""
-
-
-@pytest.mark.slow
-def test_the_command_killed_and_resumed_prints_what_the_unbroken_one_does(tmp_path):
-    """Killed with its worker in the second of two trainings; no checkpoint is left at the end."""
-    names = ["MAML, 5 shots", "Meta-SGD, 5 shots"]
-
-    def command(folder, iterations=600):
-        script = tmp_path / f"{folder.name}.py"
-        script.write_text(QUICK.format(
-            tools=str(TOOLS), folder=str(folder), iterations=iterations, names=names))
-        return subprocess.Popen(
-            [sys.executable, script, "--quick", "--processes", "1"], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True,
-        )
-
-    killed = command(tmp_path / "a")
-    losses = tmp_path / "a" / "quick" / f"{names[1]}.losses"
-    while not losses.exists():
-        assert killed.poll() is None, killed.stderr.read()
-        time.sleep(0.02)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate(timeout=60)
-    assert [path.stem for path in losses.parent.glob("*.safetensors")] == names[:1]
-    assert 0 < load_checkpoint(losses.with_suffix(".training"))[1]["done"] < 600
-
-    printed = []
-    for folder in ("a", "b"):
-        run = command(tmp_path / folder)
-        out, err = run.communicate(timeout=120)
-        assert run.returncode == 0, err
-        assert "2 of 2 trainings done" in err
-        printed.append([line for line in out.splitlines() if " s with " not in line])
-        assert not (tmp_path / folder / "quick").exists()
-    assert printed[0] == printed[1]
-    assert [line.partition("  ")[0] for line in printed[0]] == names

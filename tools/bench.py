@@ -27,9 +27,9 @@ from typing import Any
 import torch
 from bench_report import tables, write_page
 from bench_ways import PARTS, QUERY_SHOTS, SHOTS, Way, missing, operations, start, ways
-from jobs import processor
 
 from metasgd_core import MLP, Sinusoid
+from metasgd_core.studies.jobs import processor
 
 RESULT = Path(__file__).resolve().parents[1] / "metasgd_core" / "results" / "speed.json"
 #: Seconds that a way computes before the next has its turn. A single step would start from the

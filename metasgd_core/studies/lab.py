@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -22,7 +23,8 @@ from metasgd_core.evaluation import evaluate
 from metasgd_core.meta_training import Record, meta_train
 from metasgd_core.methods import MAML, META_SGD, Method
 from metasgd_core.models import init_theta
-from metasgd_core.studies import generator
+from metasgd_core.studies import Stored, generator
+from metasgd_core.studies.jobs import Job, Study
 from metasgd_core.tasks.sinusoid import SineTasks, Sinusoid
 from metasgd_core.types import Data, Params
 
@@ -134,8 +136,8 @@ def begin(arms: Arms, seeds: int = SEEDS, *, draw: int = 0) -> tuple[Params, Par
         name: p.expand(len(arms.starts), *p.shape).clone() for name, p in one.items()
     }
     shape = arms.method.alpha_shape
-    if not arms.method.learn_alpha and any(isinstance(start, Uniform) for start in arms.starts):
-        shape = "entry"  # fixed rates need not be as few as learned ones
+    if not arms.method.learn_alpha and any(not isinstance(start, float) for start in arms.starts):
+        shape = "entry"  # fixed rates that are drawn need not be as few as learned ones
     parts = [
         init_alpha(one, shape, start, runs=(seeds,), each_entry=True, generator=first)
         for start in arms.starts
@@ -190,8 +192,7 @@ def what_alpha_became(alpha: Params, moved: Params) -> dict[str, Tensor]:
     moved : Params
         True for the entries that training has moved; the others (behind dead ReLUs) are left out.
     """
-    every = torch.cat([a.reshape(*a.shape[:2], -1) for a in alpha.values()], dim=-1)
-    alive = torch.cat([m.reshape(*m.shape[:2], -1) for m in moved.values()], dim=-1)
+    every, alive = _flat(alpha), _flat(moved)
     some = every.where(alive, torch.nan)
     return {
         "median": some.nanmedian(dim=-1).values,
@@ -199,3 +200,70 @@ def what_alpha_became(alpha: Params, moved: Params) -> dict[str, Tensor]:
         "negative": (some < 0).sum(-1) / alive.sum(-1).clamp(min=1),
         "moved": alive.double().mean(-1).float(),
     }
+
+
+def _flat(params: Params) -> Tensor:
+    """Lay all numbers of a run side by side, ``(arms, seeds, numbers)``."""
+    return torch.cat([p.reshape(*p.shape[:2], -1) for p in params.values()], dim=-1)
+
+
+#: Arms whose theta and alpha are stored whole, so that their figures can be computed again.
+_WHOLE = {"start": 4, "fixed": 2}
+
+
+def work(job: Job) -> Stored:
+    """Train a group of arms and test it.
+
+    Stored are, for every arm and seed, the error on validation tasks during training, the mean
+    error on test tasks after 0 to 10 inner steps, and what alpha became.
+    """
+    arms, iterations = LAB[job.name], 20 if job.quick else ITERATIONS
+    tasks = 20 if job.quick else TEST_TASKS
+
+    def records(checkpoint: os.PathLike[str]) -> Iterator[Record]:
+        with suppress(FloatingPointError):  # that all runs of a group are lost is a result, too
+            yield from train(
+                arms, iterations=iterations, record_every=iterations // (2 if job.quick else 40),
+                checkpoint=checkpoint, compiled=not job.quick,
+            )
+
+    record, noted = job.train(records, iterations, lambda record: {
+        "validation": held_out(
+            record.theta, record.alpha, seed=VALIDATION, n_tasks=min(tasks, 100), steps=1
+        )[..., 1, :].mean(-1)
+    })
+    tensors = {
+        "iteration": noted["iteration"], "validation": noted["validation"],
+        "test": held_out(record.theta, record.alpha, n_tasks=tasks).mean(-1),
+        "diverged": record.diverged,
+    }
+    if arms.method.learn_alpha:
+        _, first = begin(arms)
+        moved = {n: ~a.isclose(first[n], rtol=1e-4) for n, a in record.alpha.items()}
+        became = what_alpha_became(record.alpha, moved)
+        tensors |= {f"alpha {what}": value for what, value in became.items()}
+        if job.name == "start":
+            tensors["alpha of seed 0"] = _flat(record.alpha)[:, 0]
+            tensors["moved of seed 0"] = _flat(moved)[:, 0]
+    if job.name in _WHOLE:
+        arm = _WHOLE[job.name]
+        tensors |= {f"theta.{n}": p[arm] for n, p in record.theta.items()}
+        tensors |= {f"alpha.{n}": a[arm] for n, a in record.alpha.items()}
+    return Stored(tensors, {})
+
+
+def summary(found: Stored) -> str:
+    """Return each arm's error after one step, its mean over the seeds."""
+    lines = []
+    for name, arms in LAB.items():
+        after = found.tensors[f"{name}/test"][..., 1].mean(1).tolist()
+        cells = (f"{start}: {error:.3f}" for start, error in zip(arms.starts, after))
+        lines.append(f"{name:32} " + "  ".join(cells))
+    return "\n".join(lines)
+
+
+STUDIES = {
+    "alpha-lab": Study(
+        "chapter 7: what Meta-SGD's rates need, arm by arm", "40 minutes", tuple(LAB), work, summary
+    )
+}

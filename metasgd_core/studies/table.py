@@ -18,7 +18,8 @@ from metasgd_core.evaluation import evaluate
 from metasgd_core.meta_training import Record, meta_train
 from metasgd_core.methods import MAML, META_SGD, Method
 from metasgd_core.models import init_theta
-from metasgd_core.studies import generator
+from metasgd_core.studies import Stored, generator
+from metasgd_core.studies.jobs import Job, Study, together
 from metasgd_core.tasks.sinusoid import SineTasks, Sinusoid
 from metasgd_core.types import Params, check_count
 
@@ -28,6 +29,7 @@ SEEDS = 10
 ITERATIONS = 60_000
 META_BATCH = 4
 QUERY_SHOTS = 10
+QUICK_ITERATIONS = 200
 CURVES, REDRAWS, TEST_POINTS = 100, 100, 100
 #: Seeds of the generators: the first theta and alpha, the training tasks, then tasks held out.
 FIRST, TRAINING, VALIDATION, TEST = 0, 1, 1000, 2000
@@ -98,6 +100,14 @@ VARIANTS = {
     )
     for name in names
 }
+#: Outer rates and what is left of them at the end, tried on validation tasks with half the seeds.
+CHOICES = {
+    f"{name}, rate {lr:g} to {lr * final:g}": replace(setting, lr=lr, final_lr=final)
+    for name, setting in PROTOCOL.items()
+    for lr in (1e-3, 3e-3)
+    for final in (1.0, 0.01)
+}
+JOBS = TABLE | VARIANTS | CHOICES
 
 
 @dataclass(frozen=True)
@@ -164,3 +174,56 @@ def held_out(
         generator=generator(seed), query_shots=TEST_POINTS,
     ).scores[..., 1, :]
     return found.unflatten(-1, (curves, redraws)).mean(dim=-1)
+
+
+def work(job: Job) -> Stored:
+    """Train one setting and test it.
+
+    Stored are the last theta and alpha, the meta-loss on the way, and each test curve's error.
+    """
+    setting, choosing = JOBS[job.name], job.name in CHOICES
+    iterations = QUICK_ITERATIONS if job.quick else ITERATIONS
+    record, noted = job.train(
+        lambda checkpoint: train(
+            setting, seeds=SEEDS // 2 if choosing else SEEDS, iterations=iterations,
+            record_every=max(1, iterations // 60), checkpoint=checkpoint, compiled=not job.quick,
+        ),
+        iterations,
+        lambda record: {"losses": record.loss},
+    )
+    tensors = {f"theta.{n}": p for n, p in record.theta.items()}
+    if setting.method.learn_alpha:
+        tensors |= {f"alpha.{n}": a for n, a in record.alpha.items()}
+    tensors |= {"losses": noted["losses"], "diverged": record.diverged}
+    for shots in (setting.shots,) if choosing else SHOTS:
+        tensors[f"tested on {shots}"] = held_out(
+            setting, record.theta, record.alpha, shots, redraws=10 if job.quick else REDRAWS,
+            seed=VALIDATION if choosing else TEST,
+        )
+    return Stored(tensors, {})
+
+
+def results(parts: dict[str, Stored]) -> dict[str, Stored]:
+    """Return the one file."""
+    return {"table": together(parts, seeds=SEEDS)}
+
+
+def summary(found: Stored) -> str:
+    """Return the errors, each the mean over seeds, with the standard deviation of the seeds."""
+    lines = []
+    for name in JOBS:
+        cells = []
+        for shots in SHOTS:
+            if f"{name}/tested on {shots}" in found.tensors:
+                by_seed = found.tensors[f"{name}/tested on {shots}"].mean(dim=-1)
+                cells.append(f"{shots}: {by_seed.mean():.3f} (seeds {by_seed.std():.3f})")
+        lines.append(f"{name:45} " + "  ".join(cells))
+    return "\n".join(lines)
+
+
+STUDIES = {
+    "table": Study(
+        "chapter 8: the paper's table, its variants, and the choice of its outer rate",
+        "15 minutes", tuple(JOBS), work, summary, results,
+    )
+}
