@@ -1,11 +1,12 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks figures figure-data results table alpha-lab bench zip clean
+.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench zip clean
 
-export PYTHON TORCH_INDEX
+export PYTHON TORCH_INDEX REPOSITORY
 BIN := .venv/bin
-SOURCES := _config.yml _toc.yml pyproject.toml tools/sphinx_hooks.py tools/figures_hook.py \
+SOURCES := _config.yml _toc.yml pyproject.toml CITATION.cff \
+	tools/sphinx_hooks.py tools/figures_hook.py tools/repository.py \
 	$(wildcard book/*.ipynb book/*.md book/*.bib book/assets/* book/images/*) \
 	$(wildcard metasgd_core/*.py metasgd_core/*/*.py metasgd_core/widgets/* metasgd_core/widgets/*/*)
 
@@ -16,6 +17,7 @@ help:
 	@echo "make test        check everything, about a quarter of an hour"
 	@echo "make test-fast   the checks for working, under a minute"
 	@echo "make notebooks   run the chapters and write them canonically (ONLY=04-maml for one)"
+	@echo "make new-chapter begin a chapter that passes the tests (NAME=12-few-shot)"
 	@echo "make figures     draw the figure of the landing page again"
 	@echo "make figure-data train again what the interactive figures show, about eight minutes"
 	@echo "make results     train again what chapters 10 and 11 read, about an hour (can be killed and resumed)"
@@ -24,19 +26,26 @@ help:
 	@echo "make bench       time the meta-step against a plain loop and other libraries, about 8 minutes"
 	@echo "make zip         pack the built book for someone without Python"
 	@echo "make clean       remove what was built; .venv stays"
-	@echo "Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu (Linux without a GPU)"
+	@echo "Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu (Linux without a GPU),"
+	@echo "         REPOSITORY=owner/name (where the book's links lead; without it, to git's origin)"
 
 .venv/.installed: requirements.txt pyproject.toml tools/install.sh
 	@sh tools/install.sh
 
+# Built again for another address of the repository, too.
+ifneq ($(shell REPOSITORY='$(REPOSITORY)' $(BIN)/python tools/repository.py 2>&1),$(shell cat _build/.book 2>&1))
+.PHONY: _build/.book
+endif
+
 # Built whole each time: an incremental build after a failed one reports no warnings, and the API
 # page does not see an edited module.
 _build/.book: .venv/.installed $(SOURCES)
+	@$(BIN)/python tools/repository.py >/dev/null
 	@echo "Building the book, less than a minute ..."
 	@rm -rf _build/html _build/.doctrees && mkdir -p _build
 	@$(BIN)/jupyter-book build . -W --keep-going -n --all -q >_build/log.txt 2>&1 \
 		|| { cat _build/log.txt; echo "The book did not build: the warnings above name the places."; exit 1; }
-	@touch $@
+	@$(BIN)/python tools/repository.py >$@
 
 book: _build/.book
 	@echo "The book is built: open _build/html/index.html"
@@ -55,6 +64,9 @@ test-fast: .venv/.installed
 
 notebooks: .venv/.installed
 	@$(BIN)/python tools/notebooks.py $(ONLY)
+
+new-chapter: .venv/.installed
+	@$(BIN)/python tools/new_chapter.py "$(NAME)"
 
 figures: .venv/.installed
 	@$(BIN)/python tools/figures.py

@@ -1,35 +1,59 @@
 """What the book's build needs and `_config.yml` cannot say."""
 
 import shutil
-import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from figures_hook import Interactive, load_figures, make_figures
+from repository import DEFAULT, repository
 from sphinx.application import Sphinx
 from sphinx.config import Config
-
-ROOT = Path(__file__).resolve().parents[1]
+from sphinx.errors import ConfigError
 
 # All that the pages ask for. The package carries 24 MB more.
 MATHJAX_PARTS = ["tex-mml-chtml.js", "input/tex/extensions", "output/chtml/fonts"]
 
 
-def repository_url() -> str:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return str(project["urls"]["Repository"])
-
-
 def set_theme_options(app: Sphinx, config: Config) -> None:
     """Add to Jupyter Book's theme options; in `_config.yml` they would replace them."""
-    config.html_theme_options.update(
-        repository_url=repository_url(),
-        repository_provider="github",
+    try:
+        address = config.repository = repository()
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    options = config.html_theme_options
+    github = address.startswith("https://github.com/")
+    if not github:
+        options["launch_buttons"] = {}  # Colab opens notebooks from GitHub alone
+    options.update(
+        repository_url=address,
+        repository_provider="github" if github else "gitlab",  # the theme knows no third
         use_repository_button=True,
         navbar_persistent=[],  # else the page has two search fields
         search_bar_text="Search this book",
     )
+
+
+def set_address(app: Sphinx, page: str, source: list[str]) -> None:
+    """Write this repository's address where a page has the default, as in the setup cells."""
+    source[0] = source[0].replace(DEFAULT, app.config.repository)
+
+
+def set_address_in_copies(app: Sphinx, exception: Exception | None) -> None:
+    """Do the same to the files that the pages offer: the notebooks, the citation."""
+    for folder in ("_sources", "_downloads"):
+        for path in (Path(app.outdir) / folder).rglob("*.*"):
+            if DEFAULT.encode() in (data := path.read_bytes()):
+                path.write_bytes(data.replace(DEFAULT.encode(), app.config.repository.encode()))
+
+
+def mend_icon(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Give the button of a forge that the theme does not know git's sign, in GitLab's place."""
+    for button in context.get("header_buttons", []):
+        if button.get("icon") == "fab fa-gitlab" and "gitlab" not in button["url"]:
+            button["icon"] = "fab fa-git-alt"
 
 
 def mend_roles(
@@ -69,11 +93,15 @@ def skip_tuple_fields(
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("comments_config", {}, "html")  # Jupyter Book sets it for sphinx_comments
+    app.add_config_value("repository", DEFAULT, "env")  # pages are read again when it changes
     app.add_directive("interactive", Interactive)
     app.connect("config-inited", set_theme_options, priority=100)
+    app.connect("source-read", set_address)
     app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("html-page-context", mend_roles)
     app.connect("source-read", make_figures)
     app.connect("html-page-context", load_figures)
+    app.connect("html-page-context", mend_icon, priority=502)  # after the theme's buttons
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", set_address_in_copies)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

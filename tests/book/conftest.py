@@ -1,7 +1,6 @@
 """Where the book's sources and its built pages are, for the tests of both."""
 
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,6 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 CHAPTERS = sorted((ROOT / "book").glob("[0-9][0-9]-*.ipynb"))
-REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-    "urls"
-]["Repository"]
 
 sys.path.insert(0, str(ROOT / "tools"))  # the tools are scripts, and tested as modules
 

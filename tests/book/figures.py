@@ -49,20 +49,25 @@ def settle(page):
     page.wait_for_function("() => !document.querySelector('.mf-place [aria-busy=true]')")
 
 
-def build(folder):
+def build(folder, cells=CELLS, index=INDEX):
     """Build a book with a notebook and a page of text, and return the folder of its pages."""
     for name in ("tools", "book/assets"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("_config.yml", "pyproject.toml", "book/references.bib"):
+    for name in ("_config.yml", "pyproject.toml", "CITATION.cff", "book/references.bib"):
         shutil.copy(ROOT / name, folder / name)
     cell = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
-    notebook = nbformat.v4.new_notebook(cells=[cell[kind](text) for kind, text in CELLS])
+    notebook = nbformat.v4.new_notebook(cells=[cell[kind](text) for kind, text in cells])
     nbformat.write(notebook, folder / "book" / "figures.ipynb")
     run(folder / "book" / "figures.ipynb")
-    (folder / "book" / "index.md").write_text(INDEX, encoding="utf-8")
+    (folder / "book" / "index.md").write_text(index, encoding="utf-8")
     (folder / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\nchapters:\n  - file: book/figures\n", encoding="utf-8"
     )
+    return jupyter_book(folder)
+
+
+def jupyter_book(folder):
+    """Build the book in a folder, and return the folder of its pages."""
     command = [Path(sys.executable).with_name("jupyter-book"), "build", folder, "-W", "--all", "-q"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,9 +9,10 @@ from io import BytesIO
 
 import pytest
 import yaml
-from conftest import CHAPTERS, REPOSITORY, ROOT
+from conftest import CHAPTERS, ROOT
 from matplotlib.image import imread
 from notebooks import canonical, read
+from repository import DEFAULT
 
 import metasgd_core.widgets
 from metasgd_core import plotting
@@ -24,7 +25,7 @@ import os
 import sys
 
 if "google.colab" in sys.modules:
-    package = os.environ.get("METASGD_CORE", "git+{REPOSITORY}")
+    package = os.environ.get("METASGD_CORE", "git+{DEFAULT}")
     %pip install -q {{package}}
 
 """

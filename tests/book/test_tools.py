@@ -14,9 +14,10 @@ import check
 import nbformat
 import pace
 import pytest
-from conftest import CHAPTERS, HTML, REPOSITORY, ROOT
+from conftest import CHAPTERS, HTML, ROOT
 from nbclient.exceptions import CellExecutionError
 from notebooks import canonical, plain, read, run
+from repository import DEFAULT
 
 
 def notebook(*sources, **metadata):
@@ -180,6 +181,7 @@ def test_a_second_build_does_nothing_until_a_source_changes():
         return subprocess.run(["make", "-q", *options, "_build/.book"], cwd=ROOT).returncode
 
     assert stale() == 0
+    assert stale("REPOSITORY=https://example.org/another/address") == 1
     sources = ["metasgd_core/adaptation.py", "book/index.md", "book/references.bib", "_config.yml"]
     for source in [*sources, *(str(path.relative_to(ROOT)) for path in CHAPTERS[:1])]:
         assert stale("-W", source) == 1, source
@@ -198,7 +200,7 @@ def test_zip_holds_the_built_book():
 
 def test_the_repository_has_one_address():
     """It stands in pyproject.toml; every other mention agrees (the setup cells: test_notebooks)."""
-    host, owner, name = REPOSITORY.removeprefix("https://").split("/")
+    host, owner, name = DEFAULT.removeprefix("https://").split("/")
     for file in ("README.md", "CITATION.cff"):
         text = (ROOT / file).read_text(encoding="utf-8")
         assert f"{owner}/{name}" in text, file
