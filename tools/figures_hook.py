@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rjsmin
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -107,9 +108,9 @@ def make_figures(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def lean(text: str) -> str:
-    """Leave out a source's indentation, empty lines and the comments that describe functions."""
-    text = re.sub(r"^[ \t]*/\*\*.*?\*/[ \t]*\n", "", text, flags=re.MULTILINE | re.DOTALL)
-    return re.sub(r"^[ \t]*\n|^[ \t]+", "", text, flags=re.MULTILINE)
+    """Leave out of a script what no browser needs, but for the comments that fill a line."""
+    kept = re.sub(r"^[ \t]*//(.*)$", r"/*!\1 */", text, flags=re.MULTILINE)
+    return rjsmin.jsmin(kept, keep_bang_comments=True)
 
 
 def script(names: list[str]) -> str:
@@ -117,25 +118,23 @@ def script(names: list[str]) -> str:
 
     What they share is there once; a figure's own part has a scope of its own inside.
     """
-    from metasgd_core.widgets.figure import HERE, module_text
+    from metasgd_core.widgets.figure import module_text
 
     classes = [figures()[name] for name in names]
     shared = dict.fromkeys(
         source for cls in classes for source in cls.sources if source.startswith("shared/")
     )
-    parts = [lean(module_text(tuple(shared)))]
+    parts = [module_text(tuple(shared))]
     for cls in classes:
-        own = (HERE / source for source in cls.sources if source not in shared)
-        text, exports = re.subn(
-            r"^export default", "return",
-            lean("\n".join(path.read_text(encoding="utf-8") for path in own)), flags=re.MULTILINE,
-        )
+        own = module_text(tuple(source for source in cls.sources if source not in shared))
+        text, exports = re.subn(r"^export default", "return", own, flags=re.MULTILINE)
         if exports != 1:
             raise ValueError(
                 f"{cls.__name__}: one line must begin with `export default`, found {exports}"
             )
-        parts.append(f"bookFigures.{cls.__name__} = (() => {{\n{text}}})();")
-    return "\n".join(["window.bookFigures = {};", '(() => { "use strict";', *parts, "})();", ""])
+        parts.append(f"bookFigures.{cls.__name__} = (() => {{\n{text}\n}})();")
+    whole = "\n".join(parts)
+    return lean(f'window.bookFigures = {{}};\n(() => {{ "use strict";\n{whole}\n}})();\n')
 
 
 def write(app: Sphinx, file: str, text: str) -> str:
