@@ -5,7 +5,14 @@
 """
 
 from metasgd_core.adaptation import adapt, per_task
-from metasgd_core.alpha import LogUniform, Uniform, check_alpha, init_alpha, share_alpha
+from metasgd_core.alpha import (
+    LogUniform,
+    Uniform,
+    check_alpha,
+    init_alpha,
+    init_rule,
+    share_alpha,
+)
 from metasgd_core.evaluation import Evaluation, evaluate
 from metasgd_core.meta_training import Record, meta_train, progress
 from metasgd_core.methods import (
@@ -18,9 +25,10 @@ from metasgd_core.methods import (
     REPTILE,
     Method,
 )
-from metasgd_core.models import MLP, GaussianMLP, init_theta, predict
+from metasgd_core.models import MLP, GaussianMLP, NeuralProcess, init_theta, predict
 from metasgd_core.objectives import meta_loss
 from metasgd_core.policy_gradient import PolicyGradient
+from metasgd_core.rules import Rule
 from metasgd_core.tasks import (
     CartPole,
     CartPoleTasks,
@@ -34,9 +42,9 @@ from metasgd_core.types import Data, Params, TaskFamily, Trajectories
 __all__ = [
     "FINE_TUNING", "FOMAML", "JOINT", "MAML", "META_SGD", "METHODS", "MLP", "REPTILE",
     "CartPole", "CartPoleTasks", "Data", "Evaluation", "GaussianMLP", "LogUniform", "Method",
-    "Navigation", "NavigationTasks", "Params", "PolicyGradient", "Record", "SineTasks",
-    "Sinusoid", "TaskFamily", "Trajectories", "Uniform", "adapt", "check_alpha", "evaluate",
-    "init_alpha", "init_theta", "meta_loss", "meta_train", "per_task", "predict", "progress",
-    "share_alpha",
+    "Navigation", "NavigationTasks", "NeuralProcess", "Params", "PolicyGradient", "Record", "Rule",
+    "SineTasks", "Sinusoid", "TaskFamily", "Trajectories", "Uniform", "adapt", "check_alpha",
+    "evaluate", "init_alpha", "init_rule", "init_theta", "meta_loss", "meta_train", "per_task",
+    "predict", "progress", "share_alpha",
 ]
 __version__ = "0.1.0"

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metasgd_core.alpha import align_alpha
+from metasgd_core.alpha import align_alpha, rule_alpha
+from metasgd_core.rules import DESCENT, Rule
 from metasgd_core.types import Params, check_count
 
 
@@ -28,6 +29,7 @@ def adapt(
     *,
     steps: int = 1,
     first_order: bool = False,
+    rule: Rule = DESCENT,
 ) -> Params:
     r"""Take `steps` inner steps from `theta` on the support loss of every task at once.
 
@@ -36,7 +38,8 @@ def adapt(
 
     Tasks share no numbers, so the gradient of the *sum* of their losses is each task's own
     gradient. (Of the sum, not the mean: a mean would divide alpha by the number of tasks.)
-    Gradients flow through the result to theta and alpha.
+    Gradients flow through the result to theta and alpha; not so inside ``torch.no_grad()``, where
+    the result is the same and carries no graph.
 
     Parameters
     ----------
@@ -46,15 +49,18 @@ def adapt(
         Leaves ``(*batch, *shape)``, one copy a task: see :func:`per_task`. Left unchanged.
     alpha : Params or float
         The rates. A leaf's axes line up with theta's from the left, each as long as theta's or 1;
-        missing ones count as 1. They are signed; nothing is clipped here.
+        missing ones count as 1. They are signed; nothing is clipped here. With another rule, its
+        numbers, from :func:`~metasgd_core.init_rule`.
     support : data or callable
         The support data, ``(*batch, shots, ...)`` leaves, the same at every step; or a function
         ``support(phi, step)`` that returns them (reinforcement learning collects afresh).
     steps : int
-        0 returns theta itself.
+        With 0, phi holds theta's own tensors.
     first_order : bool
         Treat each gradient as a constant when differentiating the result: the terms with second
         derivatives are dropped, and memory does not grow with what they need.
+    rule : Rule
+        What stands in place of :math:`\phi - \alpha \circ \nabla L`: see :mod:`.rules`.
 
     Returns
     -------
@@ -64,8 +70,8 @@ def adapt(
     Raises
     ------
     ValueError
-        If alpha does not fit theta, a leaf of theta lacks the batch axes of the losses, or
-        `steps` is negative.
+        If alpha does not fit theta, a leaf of theta lacks the batch axes of the losses, the losses
+        do not depend on one of them, or `steps` is negative.
 
     References
     ----------
@@ -73,22 +79,45 @@ def adapt(
     section 3. Differs from the latter in that it allows several steps.
     """
     check_count("steps", steps, least=0)
-    alpha = align_alpha(theta, alpha)
-    phi = {name: p if p.requires_grad else p.detach().requires_grad_() for name, p in theta.items()}
+    numbers = align_alpha(theta, alpha) if rule is DESCENT else rule_alpha(rule, alpha)
+    phi, state = dict(theta), rule.start(theta)
+    if not torch.is_grad_enabled():
+        phi = {name: p.detach() for name, p in phi.items()}
     for step in range(steps):
         data = support(phi, step) if callable(support) else support
-        losses = loss(phi, data)
-        for name, p in phi.items():
-            if p.shape[: losses.ndim] != losses.shape:
-                raise ValueError(
-                    f"the losses have shape {tuple(losses.shape)}, but theta[{name!r}] has shape "
-                    f"{tuple(p.shape)}: every task needs its own copy, per_task(theta, batch)"
-                )
-        grads = torch.autograd.grad(losses.sum(), list(phi.values()), create_graph=not first_order)
-        phi = {
-            name: p - alpha[name] * g for (name, p), g in zip(phi.items(), grads, strict=True)
-        }
+        grads = _gradient(loss, phi, data, create_graph=not first_order)
+        phi, state = rule.step(phi, grads, state, numbers)
     return phi
+
+
+@torch.enable_grad()
+def _gradient(
+    loss: Callable[[Params, Any], Tensor], phi: Params, data: Any, *, create_graph: bool
+) -> Params:
+    """Return the gradient of every task's loss at its own phi, and refuse what has none."""
+    phi = {name: p if p.requires_grad else p.detach().requires_grad_() for name, p in phi.items()}
+    losses = loss(phi, data)
+    for name, p in phi.items():
+        if p.shape[: losses.ndim] != losses.shape:
+            raise ValueError(
+                f"the losses have shape {tuple(losses.shape)}, but theta[{name!r}] has shape "
+                f"{tuple(p.shape)}: every task needs its own copy, per_task(theta, batch)"
+            )
+    if not losses.requires_grad:
+        raise ValueError(
+            "the loss does not depend on theta: nothing can be adapted; compute it from phi, "
+            "without detach(), .data or torch.no_grad()"
+        )
+    grads = torch.autograd.grad(
+        losses.sum(), list(phi.values()), create_graph=create_graph, allow_unused=True
+    )
+    unused = [name for name, g in zip(phi, grads, strict=True) if g is None]
+    if unused:
+        raise ValueError(
+            f"the loss does not use {', '.join(map(repr, unused))} of theta; leave out of the "
+            "model what plays no part in its output"
+        )
+    return dict(zip(phi, grads, strict=True))
 
 
 def per_task(params: Params, batch: tuple[int, ...]) -> Params:

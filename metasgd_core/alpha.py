@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from metasgd_core.rules import DESCENT, Rule
 from metasgd_core.types import Params
 
 #: One rate for everything, one a tensor (a layer's weight, its bias), or one for every entry.
@@ -32,7 +33,7 @@ def init_alpha(
     shape: AlphaShape,
     init: float | Tensor | Uniform | LogUniform,
     *,
-    runs: tuple[int, ...] = (),
+    runs: tuple[int, ...] | None = None,
     each_entry: bool = False,
     generator: torch.Generator | None = None,
 ) -> Params:
@@ -47,8 +48,8 @@ def init_alpha(
         distinct tensors steps it once), one a tensor, or one an entry as in Meta-SGD.
     init : float, Tensor, Uniform or LogUniform
         A constant; one constant a run, of shape `runs`; or a range to draw from.
-    runs : tuple of int
-        The run axes of theta.
+    runs : tuple of int, optional
+        The run axes of theta; by default it has none.
     each_entry : bool
         Draw every number of alpha anew. By default a run draws one value and uses it everywhere,
         which is what the paper does, in [0.005, 0.1].
@@ -63,8 +64,9 @@ def init_alpha(
     Raises
     ------
     ValueError
-        If the shape has another name, a range is empty or (log-uniform) not positive, or there is
-        no generator to draw with.
+        If the shape has another name, a range is empty or (log-uniform) not positive, there is no
+        generator to draw with, or theta seems to have run axes and `runs` does not say which: all
+        runs would share one draw.
 
     References
     ----------
@@ -73,6 +75,17 @@ def init_alpha(
     if shape not in ("scalar", "tensor", "entry"):
         raise ValueError(f'shape must be "scalar", "tensor" or "entry", got {shape!r}')
     like = next(iter(theta.values()))
+    if runs is None:
+        runs = ()
+        first_axes = {p.shape[:1] for p in theta.values()}
+        if isinstance(init, Uniform | LogUniform) and len(first_axes) == 1 and all(
+            p.ndim >= 2 for p in theta.values()
+        ):
+            raise ValueError(
+                f"every leaf of theta begins with an axis of length {like.shape[0]}: if these are "
+                f"runs, say runs=({like.shape[0]},), else all of them share one draw; if not, say "
+                "runs=()"
+            )
     anew = each_entry and isinstance(init, Uniform | LogUniform)
     value = _first_value(init, runs, like, generator)
 
@@ -159,21 +172,88 @@ def check_alpha(theta: Params, alpha: Params | float) -> Params:
     The public doors (training, evaluation) call this once; the inner loop does not, because
     looking at values costs a wait on a GPU.
     """
-    aligned = align_alpha(theta, alpha)
-    for name, a in aligned.items():
+    return _refuse_not_finite(align_alpha(theta, alpha))
+
+
+def _refuse_not_finite(alpha: Params) -> Params:
+    for name, a in alpha.items():
         if not a.isfinite().all():
             bad = int((~a.isfinite()).sum())
             raise ValueError(
                 f"alpha[{name!r}] holds {bad} of {a.numel()} entries that are NaN or infinite; "
                 "start again from init_alpha(theta, ...) or from a checkpoint before it diverged"
             )
-    return aligned
+    return alpha
 
 
-def share_alpha(theta: Params, alpha: Params | float, batch: tuple[int, ...]) -> Params:
+def share_alpha(
+    theta: Params, alpha: Params | float, batch: tuple[int, ...], rule: Rule = DESCENT
+) -> Params:
     """Fit alpha to ``per_task(theta, batch)``: aligned, with an axis of length 1 for the tasks.
 
-    All tasks of a run share the run's alpha, so it is broadcast and needs no copies.
+    All tasks of a run share the run's alpha, so it is broadcast and needs no copies. The numbers
+    of a rule other than descent are broadcast likewise, and not aligned: see :mod:`.rules`.
     """
     axis = len(batch) - 1
-    return {name: a.unsqueeze(axis) for name, a in align_alpha(theta, alpha).items()}
+    aligned = align_alpha(theta, alpha) if rule is DESCENT else rule_alpha(rule, alpha)
+    return {name: a.unsqueeze(axis) for name, a in aligned.items()}
+
+
+def init_rule(rule: Rule, theta: Params, *, runs: tuple[int, ...] = ()) -> Params:
+    """Make the numbers that a rule begins with: what :func:`init_alpha` is to plain descent.
+
+    Parameters
+    ----------
+    rule : Rule
+        From :mod:`metasgd_core.rules`, or your own.
+    theta : Params
+        Leaves ``(*runs, *shape)``.
+    runs : tuple of int
+        The run axes of theta.
+
+    Returns
+    -------
+    Params
+        Leaves ``(*runs, *shape that the rule gives them)``, the same in every run.
+    """
+    one = {name: p.detach()[(0,) * len(runs)] for name, p in theta.items()}
+    return {name: a.expand(*runs, *a.shape).clone() for name, a in rule.first(one).items()}
+
+
+def check_rule(rule: Rule, theta: Params, alpha: Params | float, runs: tuple[int, ...]) -> Params:
+    """Return the rule's numbers, and refuse what does not fit theta or is not finite.
+
+    Raises
+    ------
+    ValueError
+        Naming the rule and the entry that is missing, unknown, of another shape, dtype or device,
+        or not finite.
+    """
+    if rule is DESCENT:
+        return check_alpha(theta, alpha)
+    alpha, wanted = rule_alpha(rule, alpha), init_rule(rule, theta, runs=runs)
+    if alpha.keys() != wanted.keys():
+        raise ValueError(
+            f"alpha must have the names of the rule {rule.name!r}: missing "
+            f"{sorted(wanted.keys() - alpha.keys())}, unknown "
+            f"{sorted(alpha.keys() - wanted.keys())}; init_rule(rule, theta, runs=...) makes one"
+        )
+    for name, a in alpha.items():
+        like = wanted[name]
+        if a.shape != like.shape or a.dtype != like.dtype or a.device != like.device:
+            raise ValueError(
+                f"alpha[{name!r}] of the rule {rule.name!r} is {a.dtype} {tuple(a.shape)} on "
+                f"{a.device} and must be {like.dtype} {tuple(like.shape)} on {like.device}; "
+                "init_rule(rule, theta, runs=...) makes one that fits"
+            )
+    return _refuse_not_finite(alpha)
+
+
+def rule_alpha(rule: Rule, alpha: Params | float) -> Params:
+    """Return the numbers of a rule other than descent, and refuse a bare number."""
+    if not isinstance(alpha, dict):
+        raise ValueError(
+            f"the rule {rule.name!r} has numbers of its own, and alpha is {alpha!r}; make them "
+            "with init_rule(rule, theta, runs=...)"
+        )
+    return alpha

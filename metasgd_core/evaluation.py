@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from metasgd_core.adaptation import adapt, per_task
-from metasgd_core.alpha import check_alpha, share_alpha
+from metasgd_core.adaptation import per_task
+from metasgd_core.alpha import check_rule, share_alpha
+from metasgd_core.methods import MAML, Method
 from metasgd_core.models import run_axes
-from metasgd_core.types import Params, TaskFamily, check_count
+from metasgd_core.readers import learner
+from metasgd_core.rules import DESCENT
+from metasgd_core.types import Params, TaskFamily, check_count, take
 
 #: Supervised tasks are evaluated so many at a time, which keeps them in the processor's cache.
 TASKS_AT_ONCE = 100
@@ -79,11 +83,13 @@ def evaluate(
     query_shots: int = 100,
     schedule: Sequence[float] | None = None,
     scorer: TaskFamily | None = None,
+    method: Method = MAML,
 ) -> Evaluation:
     """Adapt to tasks never trained on, and score every step of the way.
 
     With a generator in the same state, every method meets the same tasks, the same support points
-    and the same query points; so does every run.
+    and the same query points; so does every run. (Where the data depend on the parameters, only
+    the tasks are the same.)
 
     Parameters
     ----------
@@ -92,7 +98,7 @@ def evaluate(
     theta : Params
         Leaves ``(*runs, *shape)``.
     alpha : Params or float
-        Rates that fit theta.
+        Rates that fit theta, or the numbers of the method's rule.
     shots, query_shots : int
         Points a task to adapt on, and to score on.
     steps : int
@@ -102,10 +108,13 @@ def evaluate(
     generator : torch.Generator
         Source of the tasks and data; use a seed kept for testing.
     schedule : sequence of float, optional
-        A factor on alpha for each of the `steps`. By default all are 1.
+        A factor on alpha for each of the `steps`, for plain descent. By default all are 1.
     scorer : TaskFamily, optional
         Draws the query points and scores them in place of `family`, which goes on adapting: a
         greedy policy is scored, but one that draws its actions collects the support.
+    method : Method
+        How to adapt, where it is not by plain descent: by the method's rule, or by reading. Only
+        that part of the row is used.
 
     Returns
     -------
@@ -115,22 +124,25 @@ def evaluate(
     Raises
     ------
     ValueError
-        If a count is not positive (`steps`: negative), alpha does not fit or is not finite, or the
-        schedule is not as long as the steps.
+        If a count is not positive (`steps`: negative), alpha does not fit or is not finite, the
+        schedule is not as long as the steps or not for plain descent, or a model that reads is
+        asked for more than one step.
     """
     check_count("n_tasks", n_tasks)
     check_count("steps", steps, least=0)
     check_count("shots", shots)
     check_count("query_shots", query_shots)
     runs = run_axes(family.model, theta)
-    check_alpha(theta, alpha)
+    check_rule(method.rule, theta, alpha, runs)
     if schedule is not None and len(schedule) != steps:
         raise ValueError(
             f"schedule needs one factor for each of the {steps} steps, got {len(schedule)}"
         )
-    factors = [1.0] * steps if schedule is None else list(schedule)
-    scorer = scorer or family
-    theta = {name: p.detach() for name, p in theta.items()}
+    if schedule is not None and (method.reads or method.rule is not DESCENT):
+        raise ValueError(f"schedule scales the rates of plain descent, and {method.name} has none")
+    walk = partial(
+        _walk, family, scorer or family, theta, alpha, method=method, steps=steps, factors=schedule
+    )
     tasks = family.sample_tasks(n_tasks, generator=generator)
     if family.on_policy:
         everyone = _over_runs(tasks, slice(None), runs)
@@ -138,19 +150,21 @@ def evaluate(
         def collect(phi: Params) -> tuple[Any, Any]:
             return (
                 family.sample_data(everyone, phi, shots, generator=generator),
-                scorer.sample_data(everyone, phi, query_shots, generator=generator),
+                (scorer or family).sample_data(everyone, phi, query_shots, generator=generator),
             )
 
-        batch = (*runs, n_tasks)
-        return Evaluation(_walk(family, scorer, theta, alpha, collect, batch, factors))
-    support = family.sample_data(tasks, theta, shots, generator=generator)
-    query = scorer.sample_data(tasks, theta, query_shots, generator=generator)
+        return Evaluation(walk(collect, batch=(*runs, n_tasks)))
+    if getattr(family, "one_draw", False):
+        drawn = family.sample_data(tasks, theta, shots + query_shots, generator=generator)
+        support, query = take(drawn, 1, 0, shots), take(drawn, 1, shots, query_shots)
+    else:
+        support = family.sample_data(tasks, theta, shots, generator=generator)
+        query = (scorer or family).sample_data(tasks, theta, query_shots, generator=generator)
     scores = []
     for start in range(0, n_tasks, TASKS_AT_ONCE):
         some = slice(start, min(start + TASKS_AT_ONCE, n_tasks))
         data = _over_runs(support, some, runs), _over_runs(query, some, runs)
-        batch = (*runs, some.stop - some.start)
-        scores.append(_walk(family, scorer, theta, alpha, data, batch, factors))
+        scores.append(walk(data, batch=(*runs, some.stop - some.start)))
     return Evaluation(torch.cat(scores, dim=-1))
 
 
@@ -196,25 +210,34 @@ def _over_runs(parts: Any, some: slice, runs: tuple[int, ...]) -> Any:
     return type(parts)(*(leaf[some].expand(*runs, *leaf[some].shape) for leaf in parts))
 
 
+@torch.no_grad()
 def _walk(
     family: TaskFamily,
     scorer: TaskFamily,
     theta: Params,
     alpha: Params | float,
     data: tuple[Any, Any] | Callable[[Params], tuple[Any, Any]],
+    *,
     batch: tuple[int, ...],
-    factors: list[float],
+    method: Method,
+    steps: int,
+    factors: Sequence[float] | None,
 ) -> Tensor:
-    """Adapt step by step; return the score before each step and after the last."""
-    rates, phi = share_alpha(theta, alpha, batch), per_task(theta, batch)
-    scores = []
-    for step in range(len(factors) + 1):
+    """Adapt, and return the score before each step and after the last."""
+    rates, start = share_alpha(theta, alpha, batch, method.rule), per_task(theta, batch)
+    learn, scores = learner(family.model, method), []
+
+    def score(phi: Params, step: int) -> Any:
         support, query = data(phi) if callable(data) else data
-        with torch.no_grad():
-            scores.append(scorer.score(phi, query))
-        if step < len(factors):
-            scaled = {name: factors[step] * a for name, a in rates.items()}
-            with torch.enable_grad():
-                phi = adapt(family.loss, phi, scaled, support, first_order=True)
-            phi = {name: p.detach() for name, p in phi.items()}
+        scores.append(scorer.score(phi, query))
+        return support
+
+    if factors is None:
+        phi = learn(family.loss, start, rates, score, steps=steps, first_order=True)
+    else:
+        phi = start
+        for factor in factors:
+            scaled = {name: factor * a for name, a in rates.items()}
+            phi = learn(family.loss, phi, scaled, score, steps=1, first_order=True)
+    score(phi, steps)
     return torch.stack(scores, dim=-2)

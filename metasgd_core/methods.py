@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metasgd_core.alpha import AlphaShape
+from metasgd_core.rules import DESCENT, Rule
 from metasgd_core.types import check_count
 
 
@@ -44,6 +45,12 @@ class Method:
         Whether theta also gets credit for the episodes that it chooses to adapt on (the E-MAML
         term). Only with the objective ``"query"``, and only where the data depend on the
         parameters. See :class:`~metasgd_core.policy_gradient.PolicyGradient`.
+    rule : Rule
+        What an inner step makes of a gradient; by default plain descent by alpha. The numbers of
+        another rule take alpha's place, and ``init_rule`` makes them instead of ``init_alpha``.
+    reads : bool
+        Whether the model reads its support instead of adapting to it, for a model with a method
+        ``read``. See :func:`~metasgd_core.readers.read`.
 
     Raises
     ------
@@ -59,6 +66,8 @@ class Method:
     learn_alpha: bool = False
     alpha_form: Literal["raw", "log", "nonnegative"] = "raw"
     credit_sampling: bool = False
+    rule: Rule = DESCENT
+    reads: bool = False
 
     def __post_init__(self) -> None:
         allowed = {
@@ -80,6 +89,18 @@ class Method:
             raise ValueError(
                 f"{self.name} cannot credit its sampling: the objective {self.objective!r} does "
                 "not score the adapted parameters; only 'query' does"
+            )
+
+
+        if self.rule is not DESCENT and (self.alpha_form != "raw" or self.reads):
+            raise ValueError(
+                f"{self.name} has the rule {self.rule.name!r}, whose numbers are learned as they "
+                'are, by adapting: use alpha_form="raw" and reads=False'
+            )
+        if self.reads and (self.objective != "query" or self.inner_steps != 1 or self.learn_alpha):
+            raise ValueError(
+                f"{self.name} reads its support, once and without a rate: use the objective "
+                "'query', inner_steps=1 and learn_alpha=False"
             )
 
 

@@ -2,20 +2,130 @@ r"""What each method minimises: one number a run, from one meta-batch of tasks.
 
 .. math:: \frac1n \sum_{i=1}^{n} L^{(i)}_{\text{query}}
           \big(\theta - \alpha \circ \nabla L^{(i)}_{\text{support}}(\theta)\big)
+
+An objective is a function of one signature and a row of :data:`OBJECTIVES`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from metasgd_core.adaptation import adapt, per_task
+from metasgd_core.adaptation import per_task
 from metasgd_core.alpha import share_alpha
 from metasgd_core.methods import Method
 from metasgd_core.policy_gradient import PolicyFamily
-from metasgd_core.types import Params, TaskFamily, check_count
+from metasgd_core.readers import learner
+from metasgd_core.types import Params, TaskFamily, check_count, take
+
+
+@dataclass
+class Points:
+    """The samples of one meta-batch, as an objective asks for them.
+
+    Supervised tasks have theirs drawn beforehand, and give parts of them. Where the data depend on
+    the parameters they are collected under phi each time.
+    """
+
+    family: TaskFamily
+    tasks: Any
+    shots: int
+    query_shots: int
+    generator: torch.Generator
+    axis: int
+    drawn: Any = None
+    collected: list[tuple[Params, Any]] = field(default_factory=list)
+
+    def _part(self, phi: Params, start: int, n: int) -> Any:
+        if self.drawn is None:
+            return self.family.sample_data(self.tasks, phi, n, generator=self.generator)
+        return take(self.drawn, self.axis, start, n)
+
+    def support(self, phi: Params, step: int) -> Any:
+        """Return the support set, the same at every step unless it is collected."""
+        self.collected.append((phi, self._part(phi, 0, self.shots)))
+        return self.collected[-1][1]
+
+    def minibatch(self, phi: Params, step: int) -> Any:
+        """Return Reptile's: it walks through all the points, `shots` at a time."""
+        return self._part(phi, step * self.shots, self.shots)
+
+    def query(self, phi: Params) -> Any:
+        """Return the query set."""
+        return self._part(phi, self.shots, self.query_shots)
+
+    def everything(self, phi: Params) -> Any:
+        """Return support and query points together."""
+        return self._part(phi, 0, self.shots + self.query_shots)
+
+
+def query(
+    family: TaskFamily, theta: Params, alpha: Params, method: Method, points: Points
+) -> Tensor:
+    """Return the query loss of the adapted phi: MAML, FOMAML, Meta-SGD, and what reads."""
+    learn = learner(family.model, method)
+    phi = learn(family.loss, theta, alpha, points.support, steps=method.inner_steps,
+                first_order=method.first_order)  # fmt: skip
+    losses = family.loss(phi, unseen := points.query(phi))
+    if method.credit_sampling:
+        losses = losses + _sampling_credit(family, points, family.score(phi, unseen).detach())
+    return losses
+
+
+def joint(
+    family: TaskFamily, theta: Params, alpha: Params, method: Method, points: Points
+) -> Tensor:
+    """Return the loss of theta itself on support and query points together."""
+    return family.loss(theta, points.everything(theta))
+
+
+def reptile(
+    family: TaskFamily, theta: Params, alpha: Params, method: Method, points: Points
+) -> Tensor:
+    r"""Return :math:`\tfrac12 \lVert \theta - \phi \rVert^2`, phi a constant.
+
+    Its gradient is theta - phi, so that a step of plain SGD with the rate epsilon is the paper's
+    update theta <- theta + epsilon (phi - theta).
+    """
+    start = {name: p.detach() for name, p in theta.items()}
+    learn = learner(family.model, method)
+    phi = learn(family.loss, start, alpha, points.minibatch, steps=method.inner_steps,
+                first_order=method.first_order)  # fmt: skip
+    gaps = [
+        (theta[name] - p.detach()).reshape(*p.shape[: points.axis], -1) for name, p in phi.items()
+    ]
+    return 0.5 * torch.cat(gaps, dim=-1).square().sum(-1)
+
+
+class Objective(NamedTuple):
+    """A row: what is minimised, and with what.
+
+    Attributes
+    ----------
+    losses : callable or None
+        ``losses(family, theta, alpha, method, points) -> (*runs, tasks)``; None: nothing is
+        learned across tasks.
+    optimizer : {"adam", "sgd"}
+        The outer optimiser where none is named.
+    lr : float
+        Its rate, where none is named.
+    """
+
+    losses: Callable[[TaskFamily, Params, Params, Method, Points], Tensor] | None
+    optimizer: str = "adam"
+    lr: float = 1e-3
+
+
+OBJECTIVES = {
+    "query": Objective(query),
+    "joint": Objective(joint),
+    "reptile": Objective(reptile, "sgd", 1.0),
+    "none": Objective(None),
+}
 
 
 def meta_loss(
@@ -46,7 +156,7 @@ def meta_loss(
     theta : Params
         Leaves ``(*runs, *shape)``.
     alpha : Params or float
-        Rates that fit theta.
+        Rates that fit theta, or the numbers of the method's rule.
     tasks : NamedTuple of Tensor
         From ``family.sample_tasks(*runs, n, generator=...)``.
     method : Method
@@ -71,52 +181,21 @@ def meta_loss(
     """
     check_count("shots", shots)
     check_count("query_shots", query_shots)
-    batch = tuple(tasks[0].shape)
-    alpha, theta = share_alpha(theta, alpha, batch), per_task(theta, batch)
-
-    def draw(phi: Params, n: int) -> Any:
-        return family.sample_data(tasks, phi, n, generator=generator)
-
-    everything = data
-    if everything is None and not family.on_policy:
-        everything = draw(theta, shots + query_shots)
-
-    def points(phi: Params, start: int, n: int) -> Any:
-        return draw(phi, n) if everything is None else _take(everything, len(batch), start, n)
-
-    collected: list[tuple[Params, Any]] = []
-
-    def support(phi: Params, step: int) -> Any:
-        # Reptile has no query set: it walks through all the points, `shots` at a time.
-        start = step * shots if method.objective == "reptile" else 0
-        collected.append((phi, points(phi, start, shots)))
-        return collected[-1][1]
-
-    if method.objective == "joint":
-        return family.loss(theta, points(theta, 0, shots + query_shots)).mean(dim=-1)
-    if method.objective == "none":
+    losses = OBJECTIVES[method.objective].losses
+    if losses is None:
         raise ValueError(f"{method.name} learns nothing across tasks: it has no meta-loss")
-    reptile = method.objective == "reptile"
-    start = {name: p.detach() for name, p in theta.items()} if reptile else theta
-    phi = adapt(
-        family.loss, start, alpha, support, steps=method.inner_steps,
-        first_order=method.first_order,
-    )
-    if reptile:
-        gaps = (theta[name] - p.detach() for name, p in phi.items())
-        return 0.5 * sum(
-            gap.square().flatten(start_dim=len(batch) - 1).sum(-1) for gap in gaps
-        ) / batch[-1]
-    query = points(phi, shots, query_shots)
-    losses = family.loss(phi, query)
-    if method.credit_sampling:
-        losses = losses + _sampling_credit(family, collected, family.score(phi, query).detach())
-    return losses.mean(dim=-1)
+    name, parameter = next(iter(family.model.named_parameters()))
+    axis = theta[name].ndim - parameter.ndim + 1  # runs, and the tasks
+    batch = tuple(tasks[0].shape[:axis])
+    alpha = share_alpha(theta, alpha, batch, method.rule)
+    theta = per_task(theta, batch)
+    if data is None and not family.on_policy:
+        data = family.sample_data(tasks, theta, shots + query_shots, generator=generator)
+    points = Points(family, tasks, shots, query_shots, generator, axis, data)
+    return losses(family, theta, alpha, method, points).mean(dim=-1)
 
 
-def _sampling_credit(
-    family: TaskFamily, collected: list[tuple[Params, Any]], score: Tensor
-) -> Tensor:
+def _sampling_credit(family: TaskFamily, points: Points, score: Tensor) -> Tensor:
     r"""Return the E-MAML term, ``(*batch,)``: minus the score times how likely the support was.
 
     .. math:: -\big(J(\phi) - b\big) \sum_k \log p(\tau_k \mid \phi_k)
@@ -131,14 +210,5 @@ def _sampling_credit(
         )
     tasks = score.shape[-1]
     others = (score.sum(-1, keepdim=True) - score) / max(tasks - 1, 1)
-    likely = [family.log_likelihood(phi, data) for phi, data in collected]
+    likely = [family.log_likelihood(phi, data) for phi, data in points.collected]
     return -(score - others) * torch.stack(likely).sum(0)
-
-
-def _take(data: Any, axis: int, start: int, n: int) -> Any:
-    """Return `n` samples a task from `start` on, beginning again at the end."""
-    total = data[0].shape[axis]
-    if start + n <= total:
-        return type(data)(*(leaf.narrow(axis, start, n) for leaf in data))
-    index = torch.arange(start, start + n, device=data[0].device) % total
-    return type(data)(*(leaf.index_select(axis, index) for leaf in data))

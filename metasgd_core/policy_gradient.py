@@ -172,6 +172,9 @@ class PolicyFamily:
     """
 
     on_policy = True
+    one_draw = False
+    score_name = "mean return"
+    higher_is_better = True
     objective: PolicyGradient
 
     def log_prob(self, phi: Params, data: Trajectories) -> Tensor:

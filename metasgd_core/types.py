@@ -7,6 +7,8 @@ sweep); runs never see each other's numbers.
 
 from __future__ import annotations
 
+from math import inf
+from operator import index
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -65,15 +67,32 @@ class TaskFamily(Protocol):
         Whether the data depend on the parameters that collect them. False for supervised tasks:
         K shots stay the same K shots over all inner steps. True for reinforcement learning, where
         every inner step collects afresh under the current parameters.
+    one_draw : bool
+        Whether a task's samples run out, so that support and query must come from one draw, in
+        training and in evaluation. A family without this attribute is taken for False.
+    score_name : str
+        What `score` is, for an axis or a table.
+    higher_is_better : bool
+        Whether a higher score is a better one.
+
+    Notes
+    -----
+    Where samples come in kinds, as the drawings of a few classes do, a *shot* is one of each kind:
+    leaves of data are then ``(*batch, shots, kinds, ...)``, and every number of shots is balanced.
     """
 
     @property
     def model(self) -> nn.Module: ...
 
     on_policy: bool
+    score_name: str
+    higher_is_better: bool
 
     def sample_tasks(self, *batch: int, generator: torch.Generator) -> Any:
-        """Draw independent tasks: a NamedTuple of tensors whose leading axes are `batch`."""
+        """Draw independent tasks: a NamedTuple of tensors whose leading axes are `batch`.
+
+        What follows the batch axes is the family's own business: ``(*batch, ...)``.
+        """
 
     def sample_data(
         self, tasks: Any, phi: Params, shots: int, *, generator: torch.Generator
@@ -95,7 +114,11 @@ def check_count(name: str, value: int, *, least: int = 1) -> None:
     ValueError
         Naming the count, the value given and the smallest value allowed.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    try:
+        wrong = isinstance(value, bool) or index(value) < least  # numpy's integers count, too
+    except TypeError:
+        wrong = True
+    if wrong:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
@@ -117,3 +140,37 @@ def check_like(name: str, given: Tensor, parameter: Tensor) -> None:
             f"{name} is on {given.device} but the parameters are on {parameter.device}; move one, "
             "or draw both with generators of the same device"
         )
+
+
+def check_number(name: str, value: float, *, positive: bool = False) -> None:
+    """Refuse a number that is not finite, or negative, or (where it must be positive) zero.
+
+    Raises
+    ------
+    ValueError
+        Naming the number and the value given.
+    """
+    if not 0 <= value < inf or (positive and value == 0):
+        raise ValueError(
+            f"{name} must be a finite number {'above' if positive else 'of at least'} 0, "
+            f"got {value!r}"
+        )
+
+
+def take(data: Any, axis: int, start: int, n: int) -> Any:
+    """Return `n` samples a task from `start` on, beginning again at the end.
+
+    Parameters
+    ----------
+    data : NamedTuple of Tensor
+        Leaves ``(*batch, shots, ...)``.
+    axis : int
+        Where the shots are: the number of batch axes.
+    start, n : int
+        The first one, and how many.
+    """
+    total = data[0].shape[axis]
+    if start + n <= total:
+        return type(data)(*(leaf.narrow(axis, start, n) for leaf in data))
+    index = torch.arange(start, start + n, device=data[0].device) % total
+    return type(data)(*(leaf.index_select(axis, index) for leaf in data))

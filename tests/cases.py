@@ -35,6 +35,13 @@ def gen(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def used(seed: int) -> torch.Generator:
+    """Return a generator of that seed from which something has been drawn."""
+    generator = gen(seed)
+    torch.rand(5, generator=generator)
+    return generator
+
+
 def sines(*sizes: int, activation: str = "relu", dtype: torch.dtype = torch.float64) -> Sinusoid:
     """Return the fixed-frequency family with a small network, in float64 unless told otherwise."""
     return Sinusoid(MLP(sizes or (1, 4, 4, 1), activation).to(dtype))

@@ -17,8 +17,9 @@ from beartype import beartype
 from jaxtyping import Bool, Float, jaxtyped
 from torch import Tensor
 
-from metasgd_core import CartPole, Navigation, Sinusoid, evaluation, meta_training, objectives
+from metasgd_core import CartPole, Navigation, Sinusoid, readers
 from metasgd_core.policy_gradient import PolicyFamily, PolicyGradient
+from metasgd_core.training import gradient
 
 typed = jaxtyped(typechecker=beartype)
 
@@ -145,7 +146,6 @@ def switch_on() -> None:
     for name in ("loss", "score", "log_likelihood"):
         hold(PolicyFamily, name,
              lambda values, _, phi, data: of_each_task_contract(data.mask, values))
-    hold(objectives, "adapt", _adapted)
-    hold(evaluation, "adapt", _adapted)
-    hold(meta_training, "meta_loss",
+    hold(readers, "adapt", _adapted)
+    hold(gradient, "meta_loss",
          lambda loss, _, theta, alpha, tasks, *__: meta_loss_contract(tasks[0], loss))

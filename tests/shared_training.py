@@ -28,8 +28,8 @@ from metasgd_core import (
     init_alpha,
     init_theta,
     meta_train,
-    meta_training,
 )
+from metasgd_core.training import gradient
 
 LOG = replace(META_SGD, alpha_form="log", alpha_shape="tensor", name="per tensor, in the log")
 #: Three or five tasks are not shared equally by two processes.
@@ -94,7 +94,7 @@ def main(what, folder):
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     if what == "all":
-        meta_training.compile_gradient = lambda formula, learned, data: formula
+        gradient.compile_gradient = lambda formula, learned, data: formula
         for name in TRAININGS:
             save_file(train(name), folder / f"{name}.{rank}")
         refused = {}

@@ -2,7 +2,18 @@
 
 import pytest
 import torch
-from cases import EXACT, STEP, Quadratic, gen, gradients, of_task, signed_alpha, sines, wanted
+from cases import (
+    EXACT,
+    STEP,
+    Quadratic,
+    gen,
+    gradients,
+    of_task,
+    signed_alpha,
+    sines,
+    start,
+    wanted,
+)
 from torch.autograd import gradcheck
 from torch.func import functional_call, grad, vmap
 from torch.testing import assert_close
@@ -394,3 +405,47 @@ def test_a_first_alpha_that_cannot_be_made_is_explained(shape, init, generator, 
     make = getattr(init_alpha, "__wrapped__", init_alpha)  # past the check of the annotation
     with pytest.raises(ValueError, match=sentence):
         make(two_leaves(), shape, init, generator=generator)
+
+
+# ---- said in our words
+
+
+def test_a_parameter_that_the_loss_does_not_use_is_named():
+    theta = {"w": torch.ones(3, 2), "unused": torch.ones(3, 2)}
+    with pytest.raises(ValueError, match="the loss does not use 'unused' of theta; leave out"):
+        adapt(lambda phi, data: phi["w"].sum(-1), theta, 0.1, None)
+
+
+def test_a_loss_cut_off_from_theta_is_said():
+    with pytest.raises(ValueError, match="the loss does not depend on theta"):
+        adapt(lambda phi, data: phi["w"].detach().sum(-1), {"w": torch.ones(3, 2)}, 0.1, None)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_it_adapts_where_gradients_are_switched_off_and_leaves_no_graph(steps):
+    family = sines()
+    theta, alpha = start(family)[0], 0.05
+    tasks = family.sample_tasks(3, generator=gen(1))
+    data = family.sample_data(tasks, None, 5, generator=gen(2))
+    expected = adapt(family.loss, per_task(theta, (3,)), alpha, data, steps=steps)
+    asked = {n: p.clone().requires_grad_() for n, p in theta.items()}
+    with torch.no_grad():
+        phi = adapt(family.loss, per_task(asked, (3,)), alpha, data, steps=steps)
+    assert not any(p.requires_grad for p in phi.values())
+    assert_close(phi, {n: p.detach() for n, p in expected.items()}, **EXACT)
+
+
+def test_without_a_step_phi_is_theta_itself():
+    theta = {"w": torch.ones(3, 2)}
+    assert adapt(lambda phi, data: phi["w"].sum(-1), theta, 0.1, None, steps=0)["w"] is theta["w"]
+
+
+def test_a_range_for_all_runs_is_not_drawn_once_by_mistake():
+    """Forgetting ``runs=`` gave every seed of a sweep the same first alpha."""
+    theta = init_theta(sines().model, generator=gen(), runs=(4,))
+    with pytest.raises(ValueError, match=r"if these are runs, say runs=\(4,\)"):
+        init_alpha(theta, "entry", Uniform(0.0, 0.1), generator=gen())
+    shared = init_alpha(theta, "entry", Uniform(0.0, 0.1), runs=(), generator=gen())
+    own = init_alpha(theta, "entry", Uniform(0.0, 0.1), runs=(4,), generator=gen())
+    assert shared["layers.0.bias"].unique().numel() == 1
+    assert own["layers.0.bias"].unique().numel() == 4

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import EXACT, OneOfRuns, carts, gen, sines, start, walks
+from cases import EXACT, OneOfRuns, carts, gen, sines, start, used, walks
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from metasgd_core import JOINT, MAML, META_SGD, REPTILE, init_alpha, init_theta, meta_train
+from metasgd_core.training import draws, gradient
 
 SCALAR = replace(META_SGD, name="learned scalar", alpha_shape="scalar")
 LOG = replace(META_SGD, name="in the log", alpha_form="log")
@@ -80,7 +81,7 @@ def test_records_after_a_resume_are_those_of_the_unbroken_training(tmp_path, met
     before = training(path, method=method, **changes)
     first = next(before)
     before.close()
-    generator = gen(99)  # the checkpoint's state replaces this one
+    generator = used(3)  # the checkpoint's state replaces this one's
     after = list(training(path, method=method, generator=generator, **changes))
     assert_close([first, *after], unbroken, **EXACT)
     assert torch.equal(generator.get_state(), whole.get_state())
@@ -176,9 +177,8 @@ def other_theta(family):
     [
         ({"family": sines(1, 5, 4, 1)}, r"family: .*out_features=4.* there, .*out_features=5"),
         ({"family": sines(activation="tanh")}, "family: .*relu.* there, .*tanh.* here"),
-        ({"family": sines(dtype=torch.float32)}, r"shape or dtype of theta\.0"),
+        ({"family": sines(dtype=torch.float32)}, r"shape or dtype of theta\.layers\.0\.weight"),
         ({"method": replace(META_SGD, inner_steps=2)}, "'inner_steps': 1.*'inner_steps': 2"),
-        ({"iterations": 8}, "iterations: 6 there, 8 here"),  # the schedule would change
         ({"meta_batch": 4}, "meta_batch: 3 there, 4 here"),
         ({"shots": 4}, "shots: 5 there, 4 here"),
         ({"query_shots": 7}, "query_shots: 6 there, 7 here"),
@@ -201,10 +201,10 @@ def test_a_checkpoint_of_another_training_is_refused_and_the_difference_named(
 def test_a_checkpoint_of_another_number_of_runs_or_another_fixed_rate_is_refused(tmp_path):
     path, family = tmp_path / "a.safetensors", sines()
     next(training(path, method=MAML, alpha=0.01))
-    with pytest.raises(ValueError, match="the fixed alpha"):
+    with pytest.raises(ValueError, match=r"first alpha: .* there, .* here"):
         next(training(path, method=MAML, alpha=0.1))
     theta = init_theta(family.model, generator=gen(1), runs=(3,))
-    with pytest.raises(ValueError, match=r"shape or dtype of theta\.0"):
+    with pytest.raises(ValueError, match=r"shape or dtype of theta\.layers\.0\.weight"):
         next(training(path, method=MAML, theta=theta, alpha=0.01))
     alpha = init_alpha(theta, "entry", 0.01, runs=(3,))
     with pytest.raises(ValueError, match=r"'learn_alpha': False.*'learn_alpha': True"):
@@ -215,3 +215,95 @@ def test_a_missing_folder_is_said_before_the_training_and_not_after(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere.a.safetensors needs the folder .*nowhere; make "
                                          "it first"):
         next(training(tmp_path / "nowhere" / "a.safetensors"))
+
+
+# ---- whose training it is
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"generator": gen(4)}, "seed: 3 there, 4 here"),
+        ({"theta": other_theta(sines())}, "first theta: .* there, .* here"),
+        ({"alpha": start(sines(), rate=0.02, runs=(2,))[1]}, "first alpha: .* there, .* here"),
+        ({"iterations": 1}, "2 iterations done there, 1 asked for here"),
+    ],
+    ids=["seed", "theta", "alpha", "shorter"],
+)
+def test_a_sweep_that_forgets_to_change_the_file_is_told_so(saved, changes, sentence):
+    """Otherwise every seed of a sweep would get seed 0's result, and nothing would say so."""
+    if "theta" in changes:
+        changes["theta"] = {n: p + 1 for n, p in changes["theta"].items()}
+    with pytest.raises(ValueError, match=f"belongs to another training .*{sentence}"):
+        training(saved, **changes)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_theta_in_another_order_of_keys_resumes_as_the_same_training(
+    tmp_path, monkeypatch, compiled
+):
+    """Numbers and the optimiser's moments find their place by name."""
+    monkeypatch.setattr(gradient, "compile_gradient", lambda formula, learned, data: formula)
+    unbroken = list(training(compiled=compiled))
+    path = tmp_path / "a.safetensors"
+    next(training(path, compiled=compiled))
+    theta, alpha = (dict(reversed(p.items())) for p in start(sines(), runs=(2,)))
+    after = list(training(path, theta=theta, alpha=alpha, compiled=compiled))
+    assert_close([r.theta for r in after], [r.theta for r in unbroken[1:]], **EXACT)
+    assert_close([r.alpha for r in after], [r.alpha for r in unbroken[1:]], **EXACT)
+
+
+@pytest.mark.parametrize("iterations", [6, 8])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_training_can_be_prolonged(tmp_path, monkeypatch, compiled, iterations):
+    """Ended, and asked for more: bit for bit what it would have been, in a chunk's middle too."""
+    monkeypatch.setattr(gradient, "compile_gradient", lambda formula, learned, data: formula)
+    monkeypatch.setattr(draws, "CHUNK", 4)
+    whole = list(training(iterations=12, compiled=compiled))
+    path = tmp_path / "a.safetensors"
+    list(training(path, iterations=iterations, compiled=compiled))
+    longer = list(training(path, iterations=12, compiled=compiled))
+    assert_close([r.theta for r in longer], [r.theta for r in whole[iterations // 2 :]], **EXACT)
+
+
+def test_a_training_whose_rates_fall_to_its_last_iteration_cannot_be_prolonged(tmp_path):
+    """The rates so far were those of a shorter training."""
+    path = tmp_path / "a.safetensors"
+    next(training(path, final_lr=0.1))
+    with pytest.raises(ValueError, match="iterations: 6 there, 8 here"):
+        training(path, final_lr=0.1, iterations=8)
+
+
+class Counting(torch.optim.SGD):
+    """An optimiser that remembers how many steps it took, and slows down by it."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                count = self.state[p]["count"] = self.state[p].get("count", 0) + 1
+                with torch.no_grad():
+                    p -= group["lr"] / count * p.grad
+
+
+def test_what_an_optimiser_remembers_as_a_plain_number_returns_too(tmp_path):
+    path = tmp_path / "a.safetensors"
+    unbroken = list(training(optimizer=Counting))
+    next(training(path, optimizer=Counting))
+    after = list(training(path, optimizer=Counting))
+    assert_close([r.theta for r in after], [r.theta for r in unbroken[1:]], **EXACT)
+
+
+class Hoarding(torch.optim.SGD):
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.state[p]["past"] = [p.detach().clone()]
+
+
+def test_an_optimiser_whose_memory_no_file_can_hold_is_named(tmp_path):
+    """A resume without it would be another training."""
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(ValueError, match="Hoarding keeps 'past' as a list, which a checkpoint"):
+        next(training(path, optimizer=Hoarding))
+    assert not path.exists()

@@ -13,7 +13,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import EXACT, STEP, TRAINING, carts, gen, of_task, signed_alpha, sines, start, wanted
+from cases import (
+    EXACT,
+    STEP,
+    TRAINING,
+    carts,
+    gen,
+    of_task,
+    signed_alpha,
+    sines,
+    start,
+    used,
+    wanted,
+)
 from torch.testing import assert_close
 
 from metasgd_core import (
@@ -29,9 +41,9 @@ from metasgd_core import (
     init_theta,
     meta_loss,
     meta_train,
-    meta_training,
 )
 from metasgd_core.compiled import meta_gradient
+from metasgd_core.training import draws, gradient
 
 SCALAR = replace(META_SGD, name="learned scalar", alpha_shape="scalar")
 TENSOR = replace(META_SGD, name="learned per tensor", alpha_shape="tensor")
@@ -100,8 +112,8 @@ def test_the_formula_is_the_gradient_of_the_meta_loss(method, runs):
 @pytest.fixture
 def not_compiled(monkeypatch):
     """Train with the formula as it stands, on chunks of 4 draws."""
-    monkeypatch.setattr(meta_training, "compile_gradient", lambda formula, learned, data: formula)
-    monkeypatch.setattr(meta_training, "CHUNK", 4)
+    monkeypatch.setattr(gradient, "compile_gradient", lambda formula, learned, data: formula)
+    monkeypatch.setattr(draws, "CHUNK", 4)
 
 
 @dataclass
@@ -199,13 +211,13 @@ def test_a_resume_within_a_chunk_or_between_two_is_bit_for_bit(
     unbroken = list(train(sines(), method, (2,), generator=whole, **settings))
     path, records = tmp_path / "a.safetensors", []
     for _ in unbroken:
-        generator = gen(99) if path.exists() else gen(3)  # the checkpoint's state replaces it
+        generator = used(3) if path.exists() else gen(3)  # the checkpoint's state replaces it
         training = train(sines(), method, (2,), generator=generator, checkpoint=path, **settings)
         records.append(next(training))
         training.close()
     assert_close(records, unbroken, **EXACT)
     # Finished and read again, it leaves the generator where the unbroken training left its own.
-    generator = gen(99)
+    generator = used(3)
     list(train(sines(), method, (2,), generator=generator, checkpoint=path, **settings))
     assert torch.equal(generator.get_state(), whole.get_state())
 
@@ -255,7 +267,7 @@ def compiled_training():
 @needs_compiler
 def test_a_compiled_training_is_that_of_the_formula(compiled_training, monkeypatch):
     """In float32, over two chunks and a piece, with learned rates, two runs, schedule and clip."""
-    monkeypatch.setattr(meta_training, "compile_gradient", lambda formula, learned, data: formula)
+    monkeypatch.setattr(gradient, "compile_gradient", lambda formula, learned, data: formula)
     plain = list(train(smooth(torch.float32), META_SGD, **LONG))
     for record, expected in zip(compiled_training, plain):
         assert_close(record._asdict(), expected._asdict(), rtol=1e-5, atol=1e-5)
@@ -271,7 +283,7 @@ def test_a_compiled_training_resumes_bit_for_bit_within_a_chunk(compiled_trainin
     before = train(smooth(torch.float32), META_SGD, checkpoint=path, **LONG)
     first = next(before)
     before.close()
-    after = train(smooth(torch.float32), META_SGD, checkpoint=path, generator=gen(99), **LONG)
+    after = train(smooth(torch.float32), META_SGD, checkpoint=path, generator=used(3), **LONG)
     assert_close([first, *after], compiled_training, **EXACT)
 
 
@@ -292,7 +304,7 @@ def test_fixed_rates_are_compiled_in(monkeypatch):
     """MAML's alpha is a constant of the graph: three steps, exact, one run, float64."""
     method = replace(MAML, inner_steps=3)
     mine = list(train(smooth(torch.float64), method, alpha=0.05, compiled=True))
-    monkeypatch.setattr(meta_training, "compile_gradient", lambda formula, learned, data: formula)
+    monkeypatch.setattr(gradient, "compile_gradient", lambda formula, learned, data: formula)
     plain = list(train(smooth(torch.float64), method, alpha=0.05, compiled=True))
     assert_close([r._asdict() for r in mine], [r._asdict() for r in plain], **TRAINING)
 

@@ -31,9 +31,9 @@ from metasgd_core import (
     init_alpha,
     init_theta,
     meta_train,
-    meta_training,
     per_task,
 )
+from metasgd_core.training import gradient
 
 LOG = replace(META_SGD, alpha_form="log", name="log")
 CREDIT = replace(MAML, credit_sampling=True, name="E-MAML")
@@ -78,7 +78,7 @@ def test_nothing_in_a_training_lands_on_the_default_device(method, tmp_path):
 
 @pytest.mark.parametrize("method", [MAML, META_SGD, LOG], ids=lambda m: m.name)
 def test_nothing_of_a_training_by_the_compiled_formula_lands_there(method, tmp_path, monkeypatch):
-    monkeypatch.setattr(meta_training, "compile_gradient", lambda formula, learned, data: formula)
+    monkeypatch.setattr(gradient, "compile_gradient", lambda formula, learned, data: formula)
     expected = a_whole_training(method, compiled=True)
     with torch.device("meta"):
         got = a_whole_training(method, path=tmp_path / "a.safetensors", compiled=True)
@@ -152,7 +152,7 @@ def test_a_training_compiled_for_a_gpu_stays_there_and_follows_the_formula(tmp_p
     assert {tensor.device.type for tensor in got} == {"cuda"}
     again = a_whole_training(META_SGD, "cuda", path, compiled=True)
     assert_close(again[2:-3], got[2:-3], **EXACT)
-    monkeypatch.setattr(meta_training, "compile_gradient", lambda formula, learned, data: formula)
+    monkeypatch.setattr(gradient, "compile_gradient", lambda formula, learned, data: formula)
     plain = a_whole_training(META_SGD, "cuda", compiled=True)
     assert_close(got[2:-3], plain[2:-3], rtol=1e-9, atol=1e-10)
 

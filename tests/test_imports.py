@@ -7,26 +7,26 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "metasgd_core"
 
-# types <- models, policy_gradient, tasks, alpha <- adaptation, methods
-# <- objectives, compiled, processes <- meta_training, evaluation <- studies, plotting <- widgets;
+# types <- rules, models, policy_gradient, tasks <- alpha <- adaptation, methods <- readers
+# <- objectives <- training <- meta_training, evaluation <- studies, plotting <- widgets;
 # environments stand alone
+CORE = {"types", "models", "rules", "alpha", "adaptation", "methods", "readers"}
 MAY_IMPORT = {
     "types": set(),
-    "checkpoint": set(),
     "environments": set(),
-    "models": {"types"},
-    "alpha": {"types"},
-    "adaptation": {"types", "alpha"},
-    "methods": {"types", "alpha"},
+    "models": {"types", "models"},
+    "rules": {"types"},
+    "alpha": {"types", "rules"},
+    "adaptation": {"types", "rules", "alpha"},
+    "methods": {"types", "rules", "alpha"},
     "policy_gradient": {"types"},
     "tasks": {"types", "models", "policy_gradient", "tasks"},
-    "objectives": {"types", "models", "alpha", "adaptation", "methods", "policy_gradient"},
-    "compiled": {"types", "alpha", "methods"},
-    "processes": set(),
-    "meta_training": {
-        "types", "models", "alpha", "methods", "checkpoint", "objectives", "compiled", "processes",
-    },
-    "evaluation": {"types", "models", "alpha", "adaptation"},
+    "readers": {"types", "models", "adaptation", "methods"},
+    "objectives": CORE | {"policy_gradient"},
+    "training": {"types", "models", "rules", "alpha", "methods", "objectives", "training"},
+    **{name: {"training"} for name in ("checkpoint", "compiled", "processes")},  # where they were
+    "meta_training": {"types", "methods", "training"},
+    "evaluation": CORE,
     "studies": {
         "types", "models", "alpha", "checkpoint", "methods", "policy_gradient", "meta_training",
         "evaluation", "tasks", "studies",
@@ -43,7 +43,7 @@ ONLY_IN = {
     "anywidget": {"widgets"},
     "ipywidgets": {"widgets"},
     "matplotlib": {"plotting", "widgets"},
-    "safetensors": {"checkpoint"},
+    "safetensors": {"training"},
     "scipy": {"evaluation"},
     "tqdm": {"meta_training"},
 }

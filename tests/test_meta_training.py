@@ -4,6 +4,7 @@ import io
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from cases import (
@@ -28,6 +29,7 @@ from metasgd_core import (
     MAML,
     META_SGD,
     REPTILE,
+    evaluate,
     init_alpha,
     init_theta,
     meta_loss,
@@ -521,3 +523,62 @@ def test_progress_shows_a_bar_in_a_terminal_unless_told_not_to(monkeypatch, disa
     assert ("MAML" in terminal.getvalue()) == (not disabled)
     # The bar wipes itself: after the last carriage return there is nothing left to read.
     assert terminal.getvalue().split("\r")[-1].strip() == ""
+
+
+# ---- said at once, and in our words
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"iterations": 0}, "iterations must be a whole number"),
+        ({"clip": -1.0}, "clip must be a finite number above 0, got -1.0"),
+        ({"clip": 0.0}, "clip must be a finite number above 0, got 0.0"),
+        ({"final_lr": -1.0}, "final_lr must be a finite number of at least 0, got -1.0"),
+        ({"lr": -0.1}, "lr must be a finite number of at least 0, got -0.1"),
+        ({"lr": float("nan")}, "lr must be a finite number of at least 0, got nan"),
+        ({"alpha_lr": -0.1}, "alpha_lr must be a finite number of at least 0, got -0.1"),
+    ],
+    ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if type(value) is dict else "",
+)
+def test_settings_are_refused_at_the_call_and_not_at_the_first_record(changes, sentence):
+    """A negative clip climbed, 0 froze, and a training never asked for a record said nothing."""
+    family = sines()
+    settings = {"iterations": 4, "meta_batch": 3, "shots": 5, "query_shots": 6}
+    with pytest.raises(ValueError, match=sentence):
+        meta_train(family, *start(family), META_SGD, generator=gen(3), **(settings | changes))
+
+
+def test_a_training_that_nobody_asked_for_a_record_says_that_it_trained_nothing():
+    family = sines()
+    with pytest.warns(RuntimeWarning, match="meta_train trained nothing: it returns an iterator"):
+        meta_train(family, *start(family), META_SGD, iterations=4, meta_batch=3, shots=5,
+                   query_shots=6, generator=gen(3))
+
+
+@pytest.mark.parametrize("method", [JOINT, MAML, FOMAML, REPTILE, META_SGD], ids=lambda m: m.name)
+def test_it_trains_where_the_caller_has_switched_gradients_off(method):
+    family = sines()
+    expected = train(family, *start(family, method.alpha_shape), method)
+    with torch.no_grad():
+        assert_close(train(family, *start(family, method.alpha_shape), method), expected, **EXACT)
+
+
+def test_reptile_learns_with_its_own_default_rate():
+    """Its epsilon is 1 where nothing is said. With Adam's 0.001 it stood still: 5.43 to 5.40."""
+    family = sines(1, 20, 20, 1)
+    theta, alpha = start(family, "scalar", 0.02)
+    settings = {"iterations": 300, "record_every": 300, "shots": 10, "meta_batch": 10}
+    record = train(family, theta, alpha, REPTILE, lr=None, **settings)[-1]
+    before, after = (
+        evaluate(family, p, 0.02, shots=10, steps=10, n_tasks=200, generator=gen(9)).mean[-1]
+        for p in (theta, record.theta)
+    )
+    assert after < 0.9 * before
+
+
+def test_whole_numbers_from_numpy_are_whole_numbers():
+    family = sines()
+    theta, alpha = start(family)
+    mine = train(family, theta, alpha, META_SGD, shots=np.int64(5), iterations=np.int64(2))
+    assert_close(mine, train(family, theta, alpha, META_SGD, iterations=2), **EXACT)

@@ -146,8 +146,8 @@ def test_output_scale_is_a_factor_on_the_last_layer_and_on_nothing_else(model):
 
 
 def test_layers_that_init_theta_does_not_know_are_named():
-    with pytest.raises(ValueError, match=r"'1\.weight' belongs to a BatchNorm1d"):
-        init_theta(nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2)), generator=gen())
+    with pytest.raises(ValueError, match=r"'1\.weight' belongs to a PReLU: give"):
+        init_theta(nn.Sequential(nn.Linear(1, 2), nn.PReLU()), generator=gen())
 
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 0, 1), (), (1, 2.5)])
@@ -196,3 +196,97 @@ def test_run_axes_are_what_theta_carries_in_front_of_the_model():
         run_axes(MLP((1, 4, 1)), init_theta(model, generator=gen()))
     with pytest.raises(ValueError, match=r"theta must have the model's names \['layers.0.bias'"):
         run_axes(model, {"w": torch.zeros(1)})
+
+
+# ---- models beyond the papers' networks
+
+
+class Scaled(MLP):
+    """Its ``forward`` is no longer that which ``run`` was written for."""
+
+    def forward(self, x):
+        return 3 * super().forward(x)
+
+
+class ScaledBoth(Scaled):
+    def run(self, phi, x):
+        return 3 * super().run(phi, x)
+
+
+@pytest.mark.parametrize("kind", [Scaled, ScaledBoth])
+def test_a_subclass_is_predicted_with_its_own_forward(kind):
+    """Its parent's ``run`` would train one network in eager mode and another when compiled."""
+    model, plain = kind((1, 4, 1)).double(), MLP((1, 4, 1)).double()
+    theta = per_task(init_theta(model, generator=gen()), (3,))
+    x = torch.linspace(-1, 1, 15, dtype=torch.float64).view(3, 5, 1)
+    assert_close(predict(model, theta, x), 3 * predict(plain, theta, x))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [nn.Linear(2, 3), nn.Linear(2, 3, bias=False), nn.Sequential(nn.Linear(2, 3, bias=False))],
+    ids=["bare", "bare, no bias", "no bias"],
+)
+def test_the_last_layer_is_scaled_whatever_it_holds(model):
+    theta = init_theta(model, generator=gen(), output_scale=0.1)
+    plain = init_theta(model, generator=gen())
+    assert_close(theta, {n: 0.1 * p for n, p in plain.items()})
+
+
+def test_norms_and_recurrent_layers_begin_as_torch_begins_them():
+    """A norm at 1 and 0, a GRU within one over the root of its width, each run on its own."""
+    model = nn.ModuleDict({"norm": nn.LayerNorm(4), "gru": nn.GRU(3, 16)})
+    theta = init_theta(model, generator=gen(), runs=(2,), output_scale=1.0)
+    assert (theta["norm.weight"] == 1).all()
+    assert (theta["norm.bias"] == 0).all()
+    for name, p in theta.items():
+        if name.startswith("gru"):
+            assert 0.2 < p.abs().max() <= 0.25
+            assert not torch.equal(p[0], p[1])
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(3))
+
+    def first_parameter(self, name, generator):
+        return torch.rand(3, generator=generator) + 5
+
+    def forward(self, x):
+        return self.scale * x
+
+
+def test_a_module_brings_its_own_first_parameters():
+    theta = init_theta(Own(), generator=gen(), runs=(2,))
+    assert theta["scale"].shape == (2, 3)
+    assert (theta["scale"] >= 5).all()
+    assert not torch.equal(*theta["scale"])
+    with pytest.raises(ValueError, match="ReLU has no parameters, so there is nothing to learn"):
+        init_theta(nn.ReLU(), generator=gen())
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        (nn.BatchNorm1d(4), "1 is a BatchNorm1d that keeps running statistics.*"
+                            "track_running_stats=False"),
+        (nn.Dropout(0.5), "1 is a Dropout, which draws at random in every pass.*model.eval"),
+    ],
+    ids=["running statistics", "dropout"],
+)
+def test_layers_that_tasks_cannot_share_are_named(layer, sentence):
+    model = nn.Sequential(nn.Linear(1, 4), layer, nn.Linear(4, 1))
+    theta = per_task(init_theta(model, generator=gen()), (3,))
+    with pytest.raises(ValueError, match=sentence):
+        predict(model, theta, torch.zeros(3, 5, 1))
+
+
+def test_a_batch_norm_without_running_statistics_works():
+    """Each task is normalised by its own batch, and no other task's."""
+    norm = nn.BatchNorm1d(4, track_running_stats=False)
+    model = nn.Sequential(nn.Linear(1, 4), norm, nn.Linear(4, 1)).double()
+    theta = per_task(init_theta(model, generator=gen()), (3,))
+    x = torch.rand(3, 5, 1, generator=gen(), dtype=torch.float64)
+    one = predict(model, {n: p[:1] for n, p in theta.items()}, x[:1])
+    assert_close(predict(model, theta, x)[:1], one)

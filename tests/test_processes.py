@@ -15,8 +15,9 @@ from cases import EXACT, TRAINING
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from metasgd_core import META_SGD, meta_training
+from metasgd_core import META_SGD
 from metasgd_core.checkpoint import load_checkpoint
+from metasgd_core.training import gradient
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tools"))
@@ -62,7 +63,7 @@ def killed(tmp_path_factory):
 @pytest.mark.parametrize("name", shared_training.TRAININGS)
 def test_two_processes_train_what_one_would(together, name, monkeypatch):
     """Every record: theta, alpha, loss. In float64 to 1e-9; in float32 to 1e-6 over five steps."""
-    monkeypatch.setattr(meta_training, "compile_gradient", lambda formula, learned, data: formula)
+    monkeypatch.setattr(gradient, "compile_gradient", lambda formula, learned, data: formula)
     alone = shared_training.train(name)
     first, second = (load_file(together / f"{name}.{rank}") for rank in (0, 1))
     assert_close(second, first, **EXACT)
@@ -123,7 +124,7 @@ def test_the_documented_command_trains_what_one_process_would(tmp_path, monkeypa
     done = torchrun(HERE.parent / "tools" / "scale.py", *settings,
                     f"--checkpoint={tmp_path / 'two'}")
     assert done.returncode == 0, done.stderr
-    monkeypatch.setattr(meta_training, "compile_gradient", lambda formula, learned, data: formula)
+    monkeypatch.setattr(gradient, "compile_gradient", lambda formula, learned, data: formula)
     scale.main([*settings, f"--checkpoint={tmp_path / 'one'}"])
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "1 x cpu, 4 tasks an iteration"

@@ -21,7 +21,7 @@ from torch.nn.functional import linear, mse_loss
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from metasgd_core import META_SGD, MLP, Data, Params, Sinusoid, init_alpha, init_theta, meta_train
-from metasgd_core.meta_training import CHUNK
+from metasgd_core.training.draws import CHUNK
 
 SHOTS = QUERY_SHOTS = 10
 LR = 1e-3

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
 
-from metasgd_core.models import MLP, predict
+from metasgd_core.models import MLP
+from metasgd_core.tasks.base import Regression
 from metasgd_core.tasks.ranges import check_range, draw
-from metasgd_core.types import Data, Params, check_count, check_like
+from metasgd_core.types import Data, Params, check_count
 
 
 class SineTasks(NamedTuple):
@@ -42,7 +42,7 @@ class SineTasks(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sinusoid:
+class Sinusoid(Regression):
     """Sine curves with amplitude, frequency and phase uniform in their ranges.
 
     ``Sinusoid()`` is MAML's family, with the frequency fixed at 1;
@@ -71,7 +71,6 @@ class Sinusoid:
     frequency: tuple[float, float] = (1.0, 1.0)
     phase: tuple[float, float] = (0.0, pi)
     x: tuple[float, float] = (-5.0, 5.0)
-    on_policy = False
 
     def __post_init__(self) -> None:
         for name in ("amplitude", "frequency", "phase", "x"):
@@ -120,26 +119,3 @@ class Sinusoid:
         amplitude = tasks.amplitude
         x = draw(self.x, (*amplitude.shape, shots, 1), generator, amplitude.dtype)
         return Data(x, tasks(x))
-
-    def loss(self, phi: Params, data: Data) -> Tensor:
-        r"""Return the mean squared error of every task,
-        :math:`\frac1K \sum_k (f_\phi(x_k) - y_k)^2`, of shape ``(*batch,)``.
-
-        Raises
-        ------
-        ValueError
-            If the predictions and `data.y` differ in shape (their difference would broadcast into
-            a wrong loss without an error), in dtype or in device.
-        """
-        prediction = predict(self.model, phi, data.x)
-        if prediction.shape != data.y.shape:
-            raise ValueError(
-                f"the predictions have shape {tuple(prediction.shape)} but y has shape "
-                f"{tuple(data.y.shape)}: x and y must agree in all axes but the last, and y must "
-                "have the network's outputs there"
-            )
-        check_like("y", data.y, prediction)
-        return mse_loss(prediction, data.y, reduction="none").mean(dim=(-2, -1))
-
-    #: What is reported of a sinusoid is its loss.
-    score = loss

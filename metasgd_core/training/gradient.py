@@ -1,0 +1,74 @@
+"""The meta-gradient of a meta-batch: by autograd, compiled, or shared over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metasgd_core.objectives import meta_loss
+from metasgd_core.training.compiled import compile_gradient, meta_gradient, norm_per_run
+from metasgd_core.training.draws import Draws
+from metasgd_core.training.learned import Learned, to_rates, views
+from metasgd_core.training.processes import own_part, sum_over_processes, world
+from metasgd_core.types import Params
+
+#: (tasks, data) -> losses ``(*runs,)``, norms of the gradients ``(*runs,)``, gradients
+Gradient = Callable[[Any, Any], tuple[Tensor, Tensor, list[Tensor]]]
+
+
+def meta_gradient_of(learned: Learned, draws: Draws, shots: int, query_shots: int) -> Gradient:
+    """Return the meta-gradient for a training: compiled where its draws come in chunks."""
+    gradient = (
+        compiled(learned, draws, shots) if draws.chunked
+        else eager(learned, draws, shots, query_shots)
+    )
+    return shared(gradient, len(learned.runs)) if world()[1] > 1 else gradient
+
+
+def eager(learned: Learned, draws: Draws, shots: int, query_shots: int) -> Gradient:
+    """Return what gives a meta-batch's losses, the norms of the gradients, and the gradients."""
+
+    @torch.enable_grad()
+    def gradient(tasks: Any, data: Any) -> tuple[Tensor, Tensor, list[Tensor]]:
+        loss = meta_loss(
+            draws.family, learned.theta, learned.rates(), tasks, learned.method,
+            shots=shots, query_shots=query_shots, generator=draws.generator, data=data,
+        )
+        # Of the sum over runs, so that each gets the gradient of its own loss. What the loss does
+        # not use, such as a context that is always read anew, stays as it is.
+        grads = list(
+            torch.autograd.grad(loss.sum(), learned.all_leaves, materialize_grads=True)
+        )
+        return loss.detach(), norm_per_run(grads, loss.ndim), grads
+
+    return gradient
+
+
+def compiled(learned: Learned, draws: Draws, shots: int) -> Gradient:
+    """Return the same, compiled for the shapes of the draws; the leaves are packed."""
+    method, runs = learned.method, len(learned.runs)
+    fixed = learned.rates()
+
+    def unpack(leaves: list[Tensor]) -> tuple[Params, Params]:
+        alpha = to_rates(views(leaves[1], learned.held), method) if method.learn_alpha else fixed
+        return views(leaves[0], learned.theta), alpha
+
+    formula = meta_gradient(draws.family, method, unpack, runs=runs, shots=shots)
+    leaves = learned.all_leaves
+    fast = compile_gradient(formula, leaves, own_part(draws.example[1], runs))
+    return lambda tasks, data: fast(leaves, data)
+
+
+def shared(gradient: Gradient, runs: int) -> Gradient:
+    """Return the same for all processes together, each taking its part of the tasks."""
+
+    def over_processes(tasks: Any, data: Any) -> tuple[Tensor, Tensor, list[Tensor]]:
+        loss, _, grads = gradient(own_part(tasks, runs), own_part(data, runs))
+        share = own_part(data, runs)[0].shape[runs] / data[0].shape[runs]
+        loss, *grads = sum_over_processes([share * t for t in (loss, *grads)])
+        return loss, norm_per_run(grads, runs), grads
+
+    return over_processes
