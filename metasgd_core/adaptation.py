@@ -60,7 +60,7 @@ def adapt(
         Treat each gradient as a constant when differentiating the result: the terms with second
         derivatives are dropped, and memory does not grow with what they need.
     rule : Rule
-        What stands in place of :math:`\phi - \alpha \circ \nabla L`: see :mod:`.rules`.
+        What stands in place of :math:`\phi - \alpha \circ \nabla L`: see :mod:`metasgd_core.rules`.
 
     Returns
     -------

@@ -192,7 +192,8 @@ def share_alpha(
     """Fit alpha to ``per_task(theta, batch)``: aligned, with an axis of length 1 for the tasks.
 
     All tasks of a run share the run's alpha, so it is broadcast and needs no copies. The numbers
-    of a rule other than descent are broadcast likewise, and not aligned: see :mod:`.rules`.
+    of a rule other than descent are broadcast likewise, and not aligned: see
+    :mod:`metasgd_core.rules`.
     """
     axis = len(batch) - 1
     aligned = align_alpha(theta, alpha) if rule is DESCENT else rule_alpha(rule, alpha)

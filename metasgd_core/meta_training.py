@@ -24,7 +24,7 @@ from metasgd_core.training.draws import Draws
 from metasgd_core.training.gradient import meta_gradient_of
 from metasgd_core.training.learned import learned as hold
 from metasgd_core.training.outer import Outer
-from metasgd_core.training.processes import check_same_start, world
+from metasgd_core.training.processes import check_same_start, check_shareable
 from metasgd_core.training.saved import Saved
 from metasgd_core.types import Params, TaskFamily, check_count
 
@@ -156,11 +156,7 @@ def meta_train(
                   chunked=compiled)  # fmt: skip
     path = None if checkpoint is None else Path(checkpoint)
     saved = Saved(path, counts | {"compiled": compiled}, ours, outer, draws)
-    if world()[1] > 1 and (family.on_policy or world()[1] > meta_batch):
-        raise ValueError(
-            f"{world()[1]} processes cannot share out meta-batches of {meta_batch} tasks of "
-            f"{type(family).__name__}: the tasks must be supervised, and at least as many"
-        )
+    check_shareable(family, meta_batch)
     end = 0 if method.objective == "none" else iterations
     asked: list[bool] = []
 
@@ -170,8 +166,7 @@ def meta_train(
     def records() -> Iterator[Record]:
         asked.append(True)
         done = saved.restore()
-        if world()[1] > 1:
-            check_same_start([*saved.numbers.values(), generator.get_state()], done)
+        check_same_start([*saved.numbers.values(), generator.get_state()], done)
         nothing = torch.zeros(ours.runs, device=outer.diverged.device)
         if done >= end or outer.lost:
             yield record(done, torch.full_like(nothing, torch.nan))

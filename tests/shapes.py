@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from beartype import beartype
-from jaxtyping import Bool, Float, jaxtyped
+from jaxtyping import Bool, Float, Shaped, jaxtyped
 from torch import Tensor
 
 from metasgd_core import CartPole, Navigation, Sinusoid, readers
@@ -103,7 +103,7 @@ def adapt_contract(
 
 @typed
 def meta_loss_contract(
-    amplitude: Float[Tensor, "*runs tasks"], loss: Float[Tensor, "*runs"]
+    first_of_each: Shaped[Tensor, "*runs"], loss: Float[Tensor, "*runs"]
 ) -> None: ...
 
 
@@ -148,4 +148,10 @@ def switch_on() -> None:
              lambda values, _, phi, data: of_each_task_contract(data.mask, values))
     hold(readers, "adapt", _adapted)
     hold(gradient, "meta_loss",
-         lambda loss, _, theta, alpha, tasks, *__: meta_loss_contract(tasks[0], loss))
+         lambda loss, _, theta, alpha, tasks, *__: meta_loss_contract(of_first(tasks, loss), loss))
+
+
+def of_first(tasks: Any, loss: Tensor) -> Tensor:
+    """Return one number of each run's first task: what follows the tasks' axis is the family's."""
+    own = tasks[0].flatten(loss.ndim)
+    return own[..., 0]

@@ -327,3 +327,24 @@ def test_without_a_compiler_one_sentence_says_so(tmp_path):
     assert "InvalidCxxCompiler" in sentence
     assert sentence.endswith("It needs a recent PyTorch and a C++ compiler, such as Debian's g++; "
                              "without them, leave compiled out")
+
+
+def test_a_compiler_that_fails_without_a_word_is_said_too(monkeypatch):
+    """PyTorch may raise an error with no text at all."""
+
+    def silent(*args, **kwargs):
+        raise RuntimeError
+
+    monkeypatch.setattr(torch, "compile", silent)
+    with pytest.raises(RuntimeError, match=r"could not compile the meta-gradient here \(RuntimeE"):
+        next(train(sines(), META_SGD, compiled=True))
+
+
+@pytest.mark.parametrize(("most", "chunk"), [(2**28, 64), (11 * 8 * 3 * 2 * 3, 2), (1, 1)])
+def test_a_chunk_is_bounded_by_its_bytes_and_never_empty(monkeypatch, most, chunk):
+    """Sixty-four draws of sinusoids are a megabyte, of images they would be gigabytes."""
+    monkeypatch.setattr(draws, "MOST_BYTES", most)
+    family = sines()
+    mine = draws.Draws(family, {}, (3,), 11, gen(3), chunked=True)
+    assert mine.chunk == chunk
+    assert mine.at(0)[1].x.shape == (3, 11, 1)

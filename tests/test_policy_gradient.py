@@ -258,6 +258,7 @@ class Tabular(PolicyFamily):
 
     def __init__(self, objective, draws=()):
         self.objective, self.draws, self.weight = objective, list(draws), 1.0
+        self.model = torch.nn.ParameterDict({"logit": torch.zeros(2)})
 
     def log_prob(self, phi, data):
         logit = (data.observation * phi["logit"][..., None, None, :]).sum(-1)

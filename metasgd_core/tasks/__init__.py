@@ -1,9 +1,11 @@
 """Families of tasks, one file a family."""
 
+from metasgd_core.tasks.base import Classification, Regression
 from metasgd_core.tasks.cartpole import CartPole, CartPoleTasks
 from metasgd_core.tasks.navigation import Navigation, NavigationTasks
 from metasgd_core.tasks.sinusoid import SineTasks, Sinusoid
 
 __all__ = [
-    "CartPole", "CartPoleTasks", "Navigation", "NavigationTasks", "SineTasks", "Sinusoid",
+    "CartPole", "CartPoleTasks", "Classification", "Navigation", "NavigationTasks", "Regression",
+    "SineTasks", "Sinusoid",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def fingerprint(tensors: dict[str, Tensor]) -> str:
+    """Return a short text that changes with any number or name, and not with their order."""
+    each = (save({k: tensors[k].detach().cpu().clone()}) for k in sorted(tensors))
+    return sha256(b"".join(each)).hexdigest()[:12]
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

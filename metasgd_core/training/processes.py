@@ -14,12 +14,30 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from metasgd_core.types import TaskFamily
+
 
 def world() -> tuple[int, int]:
     """Return this process's number and how many there are: ``(0, 1)`` without ``torchrun``."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+def check_shareable(family: TaskFamily, meta_batch: int) -> None:
+    """Refuse a training that several processes cannot share.
+
+    Raises
+    ------
+    ValueError
+        If the data depend on the parameters, or there are more processes than tasks.
+    """
+    n = world()[1]
+    if n > 1 and (family.on_policy or n > meta_batch):
+        raise ValueError(
+            f"{n} processes cannot share out meta-batches of {meta_batch} tasks of "
+            f"{type(family).__name__}: the tasks must be supervised, and at least as many"
+        )
 
 
 def own_part(batch: Any, axis: int) -> Any:
@@ -51,6 +69,8 @@ def check_same_start(tensors: list[Tensor], done: int) -> None:
     ValueError
         In every process, if one of them differs from the first.
     """
+    if world()[1] == 1:
+        return
     # A generator's state is on the CPU, whatever it draws on.
     device = tensors[0].device
     mine = torch.cat([t.detach().flatten().to(device, torch.float64) for t in tensors])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metasgd_core.methods import Method
-from metasgd_core.training.checkpoint import load_checkpoint, save_checkpoint
+from metasgd_core.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from metasgd_core.training.draws import Draws
 from metasgd_core.training.learned import Learned
 from metasgd_core.training.outer import Outer
@@ -44,13 +43,12 @@ class Saved:
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"the checkpoint {path} needs the folder {path.parent}; make it first")
         self.path, self.learned, self.outer, self.draws = path, learned, outer, draws
-        theta, alpha = learned.copy()
         self.settings = settings | {
             "method": _plain(learned.method),
             "family": re.sub(r" at 0x[0-9a-f]+", "", repr(draws.family)),
             "optimizer": repr(outer.optimizer), "final_lr": outer.final_lr, "clip": outer.clip,
             "seed": draws.generator.initial_seed(),
-            "first theta": _mark(theta), "first alpha": _mark(alpha),
+            "first theta": fingerprint(learned.theta), "first alpha": fingerprint(learned.held),
         }
         self.iterations = outer.last + 1
         if outer.final_lr != 1:  # else the rates do not depend on it, and a training may go on
@@ -138,15 +136,6 @@ class Saved:
 def _plain(method: Method) -> dict[str, Any]:
     values = {f.name: getattr(method, f.name) for f in fields(method)}
     return values | {"rule": method.rule.name}
-
-
-def _mark(params: dict[str, Tensor]) -> str:
-    """Return a short mark that changes with any number."""
-    digest = sha256()
-    for name in sorted(params):
-        digest.update(name.encode())
-        digest.update(params[name].cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 def _only(text: Any, other: Any) -> str:

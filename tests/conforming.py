@@ -1,0 +1,132 @@
+"""The rows of the conformance suite: every method and rule, and a family of every kind.
+
+A new row goes into `METHODS`, a new family into `FAMILIES`, and every test of
+test_conformance.py holds them. CONTRIBUTING's two examples are taken from its text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from cases import carts, sines, walks
+from torch import nn
+
+import metasgd_core
+from metasgd_core import MAML, META_SGD, Data, Method, NeuralProcess, Sinusoid, init_alpha
+from metasgd_core.alpha import init_rule
+from metasgd_core.rules import DESCENT, curvature, momentum, rate_a_step
+from metasgd_core.tasks.base import Classification
+
+
+class Classes(NamedTuple):
+    """Which of the characters a task has to tell apart, ``(*batch, ways)``."""
+
+    character: torch.Tensor
+
+
+class Drawings(Classification):
+    """Six blurred copies each of eight random 6 x 6 patterns, three to be told apart."""
+
+    one_draw = True
+
+    def __init__(self, model: nn.Module, ways: int = 3) -> None:
+        self.model, self.ways = model, ways
+        g = torch.Generator().manual_seed(7)
+        pattern = torch.randn(8, 1, 1, 6, 6, generator=g, dtype=torch.float64)
+        self.pixels = pattern + 0.5 * torch.randn(8, 6, 1, 6, 6, generator=g, dtype=torch.float64)
+
+    def sample_tasks(self, *batch, generator):
+        device = generator.device
+        order = torch.rand(*batch, len(self.pixels), generator=generator, device=device)
+        return Classes(order.argsort(-1)[..., : self.ways])
+
+    def sample_data(self, tasks, phi, shots, *, generator):
+        of = tasks.character
+        if shots > self.pixels.shape[1]:
+            raise ValueError(
+                f"there are {self.pixels.shape[1]} drawings of a character, and {shots} are asked "
+                "for: take fewer shots and query_shots"
+            )
+        size = (*of.shape, self.pixels.shape[1])
+        order = torch.rand(size, generator=generator, device=generator.device).argsort(-1)
+        which = order[..., :shots].movedim(-1, -2)  # (*batch, shots, ways)
+        y = torch.arange(self.ways, device=of.device).expand(which.shape)
+        return Data(self.pixels[of.unsqueeze(-2).expand(which.shape), which], y)
+
+
+class Conv(nn.Module):
+    """A two-layer convolutional network; ``vmap`` carries it over tasks and runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 3, 3), nn.GroupNorm(1, 3), nn.Tanh(), nn.Conv2d(3, 4, 3), nn.Tanh(),
+            nn.Flatten(), nn.Linear(16, 3),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def documented() -> dict:
+    """Run the Python examples of CONTRIBUTING.md, and return what they define."""
+    text = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    names: dict = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(code, names)
+    return names
+
+
+EXAMPLES = documented()
+
+NEURAL_PROCESS = Method("neural process", "query", reads=True)
+VARIANTS = (
+    replace(META_SGD, name="in the log", alpha_form="log"),
+    replace(META_SGD, name="nonnegative", alpha_form="nonnegative"),
+    replace(META_SGD, name="learned scalar", alpha_shape="scalar"),
+    replace(META_SGD, name="learned per tensor", alpha_shape="tensor", inner_steps=2),
+    replace(MAML, name="three steps", inner_steps=3),
+    replace(META_SGD, name="momentum", rule=momentum(), inner_steps=2),
+    replace(META_SGD, name="a rate a step", rule=rate_a_step(2), inner_steps=2),
+    replace(META_SGD, name="Meta-Curvature", rule=curvature()),
+    NEURAL_PROCESS,
+    EXAMPLES["SIGNS"],
+)
+METHODS = metasgd_core.METHODS | {method.name: method for method in VARIANTS}
+
+FAMILIES = {
+    "sinusoid": sines(),
+    "varying frequency": Sinusoid.varying_frequency(sines(activation="tanh").model),
+    "sinusoid, read": Sinusoid(NeuralProcess(width=6, context=5).double()),
+    "drawings": Drawings(Conv().double()),
+    "measured": EXAMPLES["measured"],
+    "cartpole": carts(),
+    "navigation": walks(),
+}
+#: Support and query samples of a task, small enough for the families that run out of them.
+SHOTS, QUERY_SHOTS = 2, 3
+
+
+def fits(method: Method, family) -> bool:
+    """Whether the row is meant for the family: who reads needs a reader, and so on."""
+    if method.reads or isinstance(family.model, NeuralProcess):
+        return method.reads and isinstance(family.model, NeuralProcess)
+    linear = all(".weight" in n or ".bias" in n for n, _ in family.model.named_parameters())
+    return method.rule.name != "curvature" or (linear and not isinstance(family.model, Conv))
+
+
+PAIRS = {
+    f"{name}, {kind}": (method, family)
+    for name, method in METHODS.items() for kind, family in FAMILIES.items() if fits(method, family)
+}
+
+
+def first_alpha(method: Method, theta, runs=()):
+    """Return the numbers that a method begins with."""
+    if method.rule is DESCENT:
+        return init_alpha(theta, method.alpha_shape, 0.03, runs=runs)
+    return init_rule(method.rule, theta, runs=runs)
