@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import shapes
 import torch
 from torch import Tensor
 
@@ -21,8 +20,6 @@ from metasgd_core import (
     init_alpha,
     init_theta,
 )
-
-shapes.switch_on()
 
 #: Two statements of "the same number" in float64: the first for one derivative or one step, the
 #: second for a whole training, where rounding has had time to grow.

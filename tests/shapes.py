@@ -2,17 +2,19 @@
 """Shapes as signatures, enforced while the tests run.
 
 Each contract below is an empty function whose signature says, in jaxtyping's words, which axes must
-agree. Once switched on (cases.py does, which every test of the package imports), it is called
-through beartype with what a function of the package was given and what it returned. (Contracts
+agree. While a test runs (conftest.py sees to it) it is called through beartype with what a function
+of the package was given and what it returned; afterwards the package is as it was. (Contracts
 and not annotations in the package: its parameters are dictionaries whose leaves differ in shape,
 and its readers need neither library.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from beartype import beartype
 from jaxtyping import Bool, Float, Shaped, jaxtyped
 from torch import Tensor
@@ -122,11 +124,17 @@ def _adapted(phi: dict, loss: Any, theta: dict, *_: Any) -> None:
         adapt_contract(p, phi[name])
 
 
-def switch_on() -> None:
-    """Hold every call that training and evaluation make to its contract, from now on."""
+@contextmanager
+def enforced() -> Iterator[None]:
+    """Hold every call that training and evaluation make to its contract, and then no longer."""
+    with pytest.MonkeyPatch.context() as patch:
+        _hold_all(patch)
+        yield
 
+
+def _hold_all(patch: pytest.MonkeyPatch) -> None:
     def hold(owner: Any, name: str, check: Callable) -> None:
-        setattr(owner, name, _after(getattr(owner, name), check))
+        patch.setattr(owner, name, _after(getattr(owner, name), check))
 
     hold(Sinusoid, "sample_tasks", lambda tasks, *_: tasks_contract(*tasks))
     hold(Sinusoid, "sample_data", lambda data, _, tasks, *__: data_contract(tasks[0], *data))

@@ -1,12 +1,22 @@
 """The shape contracts are switched on in the other tests, and they catch what they are for."""
 
 import pytest
+import shapes
 import torch
 from cases import gen, sines, start
 from jaxtyping import TypeCheckError
 from shapes import data_contract, loss_contract, meta_loss_contract
 
-from metasgd_core import META_SGD, SineTasks, meta_train
+from metasgd_core import (
+    META_SGD,
+    CartPole,
+    SineTasks,
+    Sinusoid,
+    evaluation,
+    meta_train,
+    meta_training,
+)
+from metasgd_core.policy_gradient import PolicyFamily
 
 
 def test_a_task_that_loses_an_axis_is_caught_in_the_middle_of_training(monkeypatch):
@@ -32,3 +42,12 @@ def test_a_task_that_loses_an_axis_is_caught_in_the_middle_of_training(monkeypat
 def test_a_contract_refuses_shapes_that_disagree(contract, shapes):
     with pytest.raises(TypeCheckError):
         contract(*(torch.zeros(shape) for shape in shapes))
+
+
+def test_the_package_is_as_it_was_afterwards():
+    """What is measured, pickled or compiled beside the tests is the package itself."""
+    owners = [Sinusoid, CartPole, PolicyFamily, evaluation, meta_training]
+    before = [dict(vars(owner)) for owner in owners]
+    with shapes.enforced():
+        assert [dict(vars(owner)) for owner in owners] != before
+    assert [dict(vars(owner)) for owner in owners] == before

@@ -20,6 +20,23 @@ USUAL = 0.020
 #: The processor seconds, as on a usual machine, that a chapter may take.
 CHAPTER = 60.0
 
+#: Milliseconds of the page's main thread for `PAGE_PIECE` on that machine.
+USUAL_PAGE = 4.0
+#: What a figure does as something is moved: arithmetic, and a picture drawn anew and measured.
+PAGE_PIECE = """() => {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    document.body.append(svg);
+    for (let i = 0; i < 30; i++) {
+        const corners = Array.from({ length: 100 }, (_, k) => `${k} ${Math.tanh(Math.sin(k + i))}`);
+        const path = svg.appendChild(document.createElementNS(svg.namespaceURI, "path"));
+        path.setAttribute("d", `M${corners.join("L")}`);
+        const text = svg.appendChild(document.createElementNS(svg.namespaceURI, "text"));
+        text.textContent = `${i} of 30`;
+        text.getBBox();
+    }
+    svg.remove();
+}"""
+
 _pieces: list[float] = []
 _before = 0.0
 
@@ -52,6 +69,33 @@ def slowness(pieces: list[float]) -> float:
 def of_children() -> float:
     """Return the processor seconds of all processes that this one has started and seen end."""
     return sum(os.times()[2:4])
+
+
+def in_page(page: Any, work: str, argument: list[Any], times: int) -> list[float]:
+    """Return, in order of size, what each call of `work` costs the main thread of a page.
+
+    In milliseconds of its processor time, as on a usual machine. `work` is a function of the
+    argument, to which the number of the call is added.
+    """
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable")
+    page.evaluate(f"window.work = {work}, window.piece = {PAGE_PIECE}, undefined")
+
+    def clock() -> float:
+        metrics = devtools.send("Performance.getMetrics")["metrics"]
+        return 1000 * next(m["value"] for m in metrics if m["name"] == "ThreadTime")
+
+    took, pieces = [], []
+    for k in range(times):
+        begun = clock()
+        page.evaluate("async (argument) => { await work(argument); }", [*argument, k])
+        worked = clock()
+        page.evaluate("() => { piece(); }")
+        took.append(worked - begun)
+        pieces.append(clock() - worked)
+    devtools.detach()
+    slowness = fmean(pieces) / USUAL_PAGE
+    return sorted(each / slowness for each in took)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,9 +1,11 @@
 """Where the book's sources and its built pages are, for the tests of both."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+from browsing import CHROMIUM, FLAGS, served
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +31,29 @@ def driver():
     """Playwright, once: a second in the same thread is refused, and many files share `browser`."""
     with sync_playwright() as playwright:
         yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(driver):
+    if CHROMIUM is None:
+        reason = (
+            "no Chromium here: the pages were not tried in a browser (Debian: apt install chromium)"
+        )
+        pytest.fail(reason) if os.environ.get("REQUIRE_BROWSER") else pytest.skip(reason)
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def server():
+    with served(HTML) as address:
+        yield address
+
+
+@pytest.fixture(params=["http", "file"])
+def root(request):
+    return request.getfixturevalue("server") if request.param == "http" else f"{HTML.as_uri()}/"
 
 
 @pytest.fixture(scope="module")

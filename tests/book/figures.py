@@ -3,17 +3,12 @@
 import shutil
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
-from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import mounting
 import nbformat
 from conftest import ROOT
 from notebooks import run
-from test_browser import Quiet
 
 CELLS = [
     ("markdown", "# Figures\n\nTwo of one kind, and a control that needs Python."),
@@ -72,12 +67,3 @@ def jupyter_book(folder):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "_build" / "html"
-
-
-@contextmanager
-def served(html):
-    """Serve a folder of pages, and yield its address."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(html))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()

@@ -4,6 +4,7 @@ import base64
 import json
 
 import torch
+from pace import in_page
 
 from metasgd_core import Data, SineTasks, Sinusoid, adapt, per_task
 
@@ -109,24 +110,28 @@ def drag(page, number, across, up, how):
     settle(page)
 
 
-#: The time of 200 moves of a slider: its handler and the redraw, in milliseconds.
-MOVES = """async (trait) => {
-    const later = requestAnimationFrame.bind(window), times = [];
-    let spent = 0;
-    window.requestAnimationFrame = (draw) => later((time) => {
-        const begun = performance.now();
-        draw(time);
-        spent += performance.now() - begun;
-    });
-    const slider = document.querySelector(`input[data-trait="${trait}"]`);
-    for (let i = 0; i < 200; i++) {
-        spent = -performance.now();
-        slider.value = 1 + i / 50;
-        slider.dispatchEvent(new Event("input", { bubbles: true }));
-        spent += performance.now();
-        await new Promise((drawn) => later(() => later(drawn)));
-        times.push(spent);
-    }
-    window.requestAnimationFrame = later;
-    return times;
+# A slider goes to the k-th of a hundred places: handler, redraw and layout. No frame passes and no
+# timer runs meanwhile, so nothing else of the page is counted.
+MOVE = """([trait, low, high, k]) => {
+    const { requestAnimationFrame, setTimeout } = window;
+    const slider = document.querySelector(`input[type=range][data-trait="${trait}"]`);
+    let redraw = () => {};
+    window.requestAnimationFrame = (draw) => { redraw = draw; return 1; };
+    window.setTimeout = () => 1;
+    slider.value = low + (high - low) * ((37 * k) % 100) / 100;
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    redraw();
+    document.querySelector(".mf-plot > svg > g").getBBox();
+    Object.assign(window, { requestAnimationFrame, setTimeout });
 }"""
+
+
+def check_quick(page, trait, low, high):
+    """A move costs 10 ms in the median, and one of twenty more than 16: a frame.
+
+    Of the processor time of a usual machine, whatever else this one does.
+    """
+    took = in_page(page, MOVE, [trait, low, high], times=100)
+    print(f"{trait}: median {took[50]:.1f} ms, 95th percentile {took[95]:.1f} ms")
+    assert took[50] <= 10, took
+    assert took[95] <= 16, took

@@ -7,8 +7,8 @@ should, to the side it should.
 import re
 
 import pytest
+from browsing import watched
 from figures import settle
-from test_browser import browser, server, watched  # noqa: F401
 
 pytestmark = [pytest.mark.built, pytest.mark.browser]
 
@@ -72,11 +72,10 @@ ALWAYS = {"Reset", "Link to this state"}  # of every figure, with tests of their
 
 
 @pytest.fixture(scope="module", params=TABLE)
-def figure(request, browser, server):  # noqa: F811
+def figure(request, browser, server):
     """The first figure of a page."""
     with watched(browser, server, viewport={"width": 1280, "height": 900},
                  color_scheme="light") as page:
-        page.set_default_timeout(15_000)
         page.goto(f"{server}book/{request.param}.html")
         figure = page.locator(".mf-figure").first
         page.locator(".mf-figure[data-ready]").first.wait_for()
@@ -163,12 +162,11 @@ def test_every_control(figure, hand):
         side = by_keys if hand == "keys" else by_mouse
         before, drawn = number(figure, readout), picture(figure)
         use(figure, name, hand)
-        for _ in range(40):  # a policy's episodes take a while; what is quick is there at once
+        for _ in range(200):  # pairs of frames: a policy's episodes take a while
             settle(figure.page)
             after = number(figure, readout)
             if changed(before, after, side):
                 break
-            figure.page.wait_for_timeout(50)
         else:
             wrong.append(f"{name}: {readout} from {before} to {after}, should go {side}")
         if name != "speed" and picture(figure) == drawn:

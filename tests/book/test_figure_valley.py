@@ -7,8 +7,8 @@ import mounting
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from mounting import get, settle
-from test_browser import WCAG, browser, root, server  # noqa: F401
+from browsing import WCAG
+from mounting import check_quick, get, settle
 
 from metasgd_core.widgets import CartPolePlay, Valley
 from metasgd_core.widgets.figure import module_text
@@ -30,7 +30,7 @@ RUN = """async ([source, cases]) => {
 
 
 @pytest.fixture(scope="module")
-def page(browser):  # noqa: F811
+def page(browser):
     with browser.new_context() as context:
         yield context.new_page()
 
@@ -222,7 +222,7 @@ def test_the_goals_can_be_reached(page, show):
 
 
 @pytest.mark.parametrize("by", ["mouse", "touch", "keyboard"])
-def test_the_start_is_dragged(browser, by):  # noqa: F811
+def test_the_start_is_dragged(browser, by):
     with browser.new_context(has_touch=by == "touch", viewport={"width": 390, "height": 800}) as c:
         page = c.new_page()
         page.set_content(BLANK)
@@ -264,32 +264,10 @@ def test_the_start_is_dragged(browser, by):  # noqa: F811
             assert moved["x"] + moved["width"] / 2 == pytest.approx(x + 60, abs=2)
 
 
-# Handler, redraw and layout of 200 moves of a slider over a range, in milliseconds, sorted. No
-# frame passes meanwhile, so nothing else of the page is counted.
-MOVES = """([name, low, high]) => {
-    const slider = document.querySelector(`input[type=range][data-trait="${name}"]`), took = [];
-    const later = window.requestAnimationFrame;
-    let redraw = () => {};
-    window.requestAnimationFrame = (draw) => { redraw = draw; return 1; };
-    for (let i = 0; i < 200; i++) {
-        const begun = performance.now();
-        slider.value = low + (high - low) * ((37 * i) % 200) / 200;
-        slider.dispatchEvent(new Event("input"));
-        redraw();
-        document.querySelector(".mf-plot > svg > g").getBBox();
-        took.push(performance.now() - begun);
-    }
-    window.requestAnimationFrame = later;
-    return took.sort((a, b) => a - b);
-}"""
-
-
 def test_a_move_is_drawn_within_a_frame(page, show):
     """With as many steps as there can be."""
     show(steps=100, optimizer="Adam", angle=30)
-    took = page.evaluate(MOVES, ["alpha", -2, 0])
-    assert took[100] <= 8, took
-    assert took[190] <= 16, took
+    check_quick(page, "alpha", -2, 0)
 
 
 # No frame passes until `released`: what a quick reader does between two of them.
@@ -379,20 +357,24 @@ def test_two_kinds_of_figure_on_a_page_keep_apart(page, show):
     assert page.evaluate("document.activeElement.dataset.trait") == "gravity"
 
 
-def test_it_speaks_when_the_reader_has_moved_something(page, show):
+def test_it_speaks_when_the_reader_has_moved_something(browser):
     """Not as the page opens, where several figures would talk at once; and once it rests."""
-    show()
-    live = page.locator(".mf-live")
-    page.wait_for_timeout(700)
-    assert live.inner_text() == ""
-    control(page, "steps").focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    settle(page)
-    assert live.inner_text() == ""
-    page.wait_for_timeout(700)
-    assert "17 steps" in live.inner_text()
-    assert live.inner_text() == page.locator(".mf-say").inner_text()
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.clock.install(time=0)
+        page.set_content(BLANK)
+        mounting.mount(page, Valley())
+        live = page.locator(".mf-live")
+        page.clock.pause_at(3600)
+        assert live.inner_text() == ""
+        control(page, "steps").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        page.clock.run_for(100)
+        assert live.inner_text() == ""
+        page.clock.run_for(600)
+        assert "17 steps" in live.inner_text()
+        assert live.inner_text() == page.locator(".mf-say").inner_text()
 
 
 def test_a_bad_state_is_one_sentence(page, show):
@@ -404,7 +386,7 @@ def test_a_bad_state_is_one_sentence(page, show):
 
 
 @pytest.mark.built
-def test_the_chapter_on_a_dark_phone(browser, root):  # noqa: F811
+def test_the_chapter_on_a_dark_phone(browser, root):
     """It loads, a control and the link work, nothing is wider than the page, axe finds nothing."""
     address = f"{root}book/02-gradient-descent.html"
     with browser.new_context(color_scheme="dark", viewport={"width": 390, "height": 800}) as c:

@@ -8,12 +8,12 @@ from urllib.parse import unquote
 
 import nbformat
 import pytest
+from browsing import served, watched
 from docutils.core import publish_doctree
 from docutils.nodes import raw, system_message
 from docutils.parsers.rst import directives
-from figures import READY, build, served, settle
+from figures import READY, build, settle
 from figures_hook import LIVE_ONLY, VIEW, WAITING, Interactive, figures, make_figures, script
-from test_browser import browser, page  # noqa: F401
 
 from metasgd_core.widgets import Valley
 from metasgd_core.widgets import figure as joining
@@ -38,33 +38,39 @@ def root(request, html):
             yield address
 
 
-def visit(page, address):  # noqa: F811
+@pytest.fixture
+def page(browser, root):
+    with watched(browser, root) as page:
+        yield page
+
+
+def visit(page, address):
     page.goto(address)
     page.wait_for_function(READY)
 
 
-def read(page, figure, name):  # noqa: F811
+def read(page, figure, name):
     return page.locator(f'{figure} [data-readout="{name}"]').inner_text()
 
 
-def drawn(page, figure):  # noqa: F811
+def drawn(page, figure):
     return page.locator(f"{figure} .mf-plot > svg").first.inner_html()
 
 
-def press(page, figure, trait, key, times=1):  # noqa: F811
+def press(page, figure, trait, key, times=1):
     page.locator(f'{figure} [data-trait="{trait}"]').focus()
     for _ in range(times):
         page.keyboard.press(key)
     settle(page)
 
 
-def test_other_widgets_say_what_they_need(page, root):  # noqa: F811
+def test_other_widgets_say_what_they_need(page, root):
     visit(page, root + PAGE)
     assert page.get_by_text(LIVE_ONLY).count() == 1
     assert page.locator("article img").count() == 0, "the PNG is for GitHub; here it would be twice"
 
 
-def test_a_figure_on_a_page_of_text(page, root):  # noqa: F811
+def test_a_figure_on_a_page_of_text(page, root):
     """Made by a line of Markdown, it is the same figure, and as much alive, beside another kind."""
     visit(page, root + TEXT)
     assert float(read(page, FIRST, "alpha")) == 0.05
@@ -76,7 +82,7 @@ def test_a_figure_on_a_page_of_text(page, root):  # noqa: F811
     assert page.faults == []
 
 
-def test_without_scripts_a_sentence_stands_there(browser, html):  # noqa: F811
+def test_without_scripts_a_sentence_stands_there(browser, html):
     with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()
         page.goto(f"{html.as_uri()}/{TEXT}")
@@ -105,7 +111,7 @@ def test_a_faulty_line_fails_the_build_with_its_reason(call, said):
     assert not list(text.findall(raw))
 
 
-def test_a_slider_moves_its_own_figure(page, root):  # noqa: F811
+def test_a_slider_moves_its_own_figure(page, root):
     visit(page, root + PAGE)
     before, other = drawn(page, FIRST), drawn(page, SECOND)
     rate = float(read(page, FIRST, "alpha"))
@@ -120,7 +126,7 @@ def test_a_slider_moves_its_own_figure(page, root):  # noqa: F811
     assert page.faults == []
 
 
-def test_a_link_brings_both_figures_back(page, root):  # noqa: F811
+def test_a_link_brings_both_figures_back(page, root):
     visit(page, root + PAGE)
     press(page, FIRST, "alpha", "ArrowRight", 3)
     press(page, SECOND, "steps", "ArrowLeft", 2)
@@ -141,7 +147,6 @@ def test_a_link_brings_both_figures_back(page, root):  # noqa: F811
     page.goto(f"{root}{PAGE}#second")
     settle(page)
     assert page.evaluate("scrollY") > 0, "the sections' own anchors work"
-    page.wait_for_timeout(200)
     assert page.faults == []
 
 
@@ -149,7 +154,7 @@ def test_a_link_brings_both_figures_back(page, root):  # noqa: F811
     "%7B%22alpha%22", "%E0%A4", '{"alpha":"x"}', '{"alpha":1e999}', '{"nothing":1}',
     '{"alpha":1000}', '{"optimizer":"none"}', "null", '{"start":["a"]}', '{"start":[1]}',
 ])
-def test_a_damaged_link_is_one_sentence(page, root, damage):  # noqa: F811
+def test_a_damaged_link_is_one_sentence(page, root, damage):
     visit(page, root + PAGE)
     before = drawn(page, FIRST)
     page.goto("about:blank")
@@ -160,7 +165,7 @@ def test_a_damaged_link_is_one_sentence(page, root, damage):  # noqa: F811
     assert page.faults == []
 
 
-def test_points_are_dragged_by_mouse_and_keyboard(page, root):  # noqa: F811
+def test_points_are_dragged_by_mouse_and_keyboard(page, root):
     visit(page, root + PAGE)
     handle = page.locator(f"{FIRST} .mf-handle").first
     where = [handle.get_attribute("aria-valuetext")]
@@ -189,7 +194,7 @@ def test_points_are_dragged_by_mouse_and_keyboard(page, root):  # noqa: F811
     assert page.faults == []
 
 
-def test_points_are_dragged_by_touch(browser, root):  # noqa: F811
+def test_points_are_dragged_by_touch(browser, root):
     with browser.new_context(has_touch=True, viewport={"width": 390, "height": 800}) as context:
         page = context.new_page()
         visit(page, root + PAGE)
@@ -213,7 +218,7 @@ def test_points_are_dragged_by_touch(browser, root):  # noqa: F811
         assert page.evaluate("scrollY") == top, "the page does not scroll under the finger"
 
 
-def test_a_figure_that_cannot_be_drawn_says_so(page, root):  # noqa: F811
+def test_a_figure_that_cannot_be_drawn_says_so(page, root):
     if root.startswith("file"):
         pytest.skip("requests are only changed over http")
     page.route("**/Valley.js*", lambda route: route.fulfill(body="", content_type="text/plain"))
@@ -294,7 +299,7 @@ def test_a_change_of_code_alone_reaches_the_page(commented):
     assert "A mark in draw.js." in joining.module_text(Valley.sources)
 
 
-def test_what_figures_share_is_there_once(page):  # noqa: F811
+def test_what_figures_share_is_there_once(page):
     """Whatever kinds meet on a page: one scope, no name twice in it, and one that is global."""
     names = sorted(figures())
     text = script(names)

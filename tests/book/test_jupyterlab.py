@@ -4,11 +4,13 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from base64 import b64decode
 from collections.abc import Callable
+from threading import Thread
 from typing import Any, NamedTuple
 
 import nbformat
@@ -16,7 +18,6 @@ import pytest
 import torch
 from conftest import ROOT
 from jupyter_server.serverapp import list_running_servers
-from test_browser import browser  # noqa: F401
 
 from metasgd_core import widgets
 from metasgd_core.widgets import sine
@@ -210,15 +211,18 @@ def server(tmp_path_factory):
         "--expose-app-in-browser",
     ]  # fmt: skip
     environment = {**os.environ, **places, "IPYTHONDIR": own / "kernel", "PYTHONPATH": ROOT}
-    with (own / "log").open("w") as log, subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+    with (own / "log").open("wb") as log, subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         try:
-            limit = time.monotonic() + 60
-            while not (running := next(iter(list_running_servers(str(own / "runtime"))), None)):
-                assert process.poll() is None, (own / "log").read_text()
-                assert time.monotonic() < limit, (own / "log").read_text()
-                time.sleep(0.05)
+            said = []
+            while b"is running at" not in (line := process.stdout.readline()):
+                said.append(line.decode())
+                assert line, "".join(said)
+            # Nobody else reads on, and a full pipe would stop it.
+            Thread(target=shutil.copyfileobj, args=(process.stdout, log), daemon=True).start()
+            running = next(list_running_servers(str(own / "runtime")))
             yield running, own / "shown"
         finally:
             process.terminate()  # it ends its kernels first
@@ -229,7 +233,7 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lab(browser, server):  # noqa: F811
+def lab(browser, server):
     """The notebook, open and run."""
     running, folder = server
     begin = "from math import nan\n\nimport torch\nfrom metasgd_core import widgets\n\n"
@@ -243,7 +247,6 @@ def lab(browser, server):  # noqa: F811
     nbformat.write(notebook, folder / "figures.ipynb")
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         page = context.new_page()
-        page.set_default_timeout(30_000)
         lab = Lab(page, folder / "figures.ipynb")
         allowed = (running["url"], "data:", "blob:")
         page.on("request", lambda r: r.url.startswith(allowed) or lab.faults.append(r.url))
@@ -285,7 +288,7 @@ class Shown:
 
     def until(self, ask, wanted):
         """Ask until the answer is as wanted: a message takes its way."""
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 60
         while (answer := ask()) != wanted and time.monotonic() < limit:
             pass
         assert answer == wanted

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from test_browser import browser  # noqa: F401
+from pace import in_page
 
 import metasgd_core
 from metasgd_core import MLP, CartPole, CartPoleTasks, Trajectories, init_theta, per_task
@@ -22,7 +22,7 @@ RANGES = {"length": (0.1, 4.0), "masspole": (0.02, 2.0), "masscart": (0.2, 5.0),
 
 
 @pytest.fixture(scope="module")
-def page(browser):  # noqa: F811
+def page(browser):
     """An empty page that knows the functions of numbers.js, network.js and cartpole.js."""
     page = browser.new_page()
     for name in ("shared/numbers.js", "shared/network.js", "cartpole.js"):
@@ -262,29 +262,22 @@ def test_the_random_numbers_are_mulberry32s(page):
 
 
 def test_ten_episodes_and_the_step_take_less_than_100_ms(page):
-    """500 steps each, with 4-64-2 numbers that hold the pole.
-
-    The best of nine: other programs on the machine only ever add to it.
-    """
-    milliseconds = page.evaluate(
-        """([task]) => {
+    """500 steps each, with 4-64-2 numbers that hold the pole: processor time of a usual machine."""
+    took = in_page(
+        page,
+        """([task, k]) => {
           const net = makeNetwork([4, 64, 2], "tanh"), theta = new Float64Array(net.count);
           const feedback = [0.2, 0.4, 0.8, 0.8]; // one unit that pushes against the fall
           for (let j = 0; j < 4; j++) theta[j] = feedback[j] * 0.5;
           theta[net.layers[1].weight + 64] = 40;
-          const times = [];
-          let length = 0;
-          for (let k = 0; k < 9; k++) {
-            const begun = performance.now(), run = beginEpisodes(task, cartStream(k, 1), 10);
-            playEpisodes(run, net, theta, false);
-            policyStep(net, theta, theta, run);
-            times.push(performance.now() - begun);
-            length = Math.max(length, Math.min(...run.lengths));
-          }
-          return [times.sort((a, b) => a - b), length];
+          const run = beginEpisodes(task, cartStream(k, 1), 10);
+          playEpisodes(run, net, theta, false);
+          policyStep(net, theta, theta, run);
+          window.longest = Math.max(window.longest ?? 0, Math.min(...run.lengths));
         }""",
         [STANDARD | {"side": 1}],
+        times=9,
     )
-    assert milliseconds[1] > 300  # the episodes are long ones
-    print(f"best {milliseconds[0][0]:.0f} ms, median {milliseconds[0][4]:.0f} ms")
-    assert milliseconds[0][0] < 100
+    assert page.evaluate("longest") > 300  # the episodes are long ones
+    print(f"best {took[0]:.0f} ms, median {took[4]:.0f} ms")
+    assert took[0] < 100

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from test_browser import browser  # noqa: F401
 
 from metasgd_core import MLP, Data, Sinusoid, adapt, init_theta, per_task, predict
 from metasgd_core.widgets.figure import module_text
@@ -199,7 +198,7 @@ def test_the_cases_are_various(cases):
     assert 50 < len(signed) <= len(entries) < len(drawn) - 50
 
 
-def test_network_is_torchs(browser, cases):  # noqa: F811
+def test_network_is_torchs(browser, cases):
     """Loss, both gradients, predictions, and the weights after every step, in every case."""
     found = by_page(browser, cases, SOURCE)
     assert furthest(cases, found) <= TOLERANCE
@@ -211,13 +210,13 @@ def test_network_is_torchs(browser, cases):  # noqa: F811
     ("gradient[layer.bias + o] += g", "gradient[layer.bias + o] += 1.00000001 * g"),
     ("alpha[i] : alpha) * gradient[i]", "Math.abs(alpha[i]) : alpha) * gradient[i]"),
 ])
-def test_a_wrong_network_is_noticed(browser, cases, right, wrong):  # noqa: F811
+def test_a_wrong_network_is_noticed(browser, cases, right, wrong):
     assert SOURCE.count(right) == 1
     found = by_page(browser, cases, SOURCE.replace(right, wrong))
     assert furthest(cases, found) > 3 * TOLERANCE
 
 
-def test_wrong_sizes_are_refused(browser):  # noqa: F811
+def test_wrong_sizes_are_refused(browser):
     """A network meets only numbers of its own, and says what it got."""
     page = browser.new_page()
     page.add_script_tag(content=SOURCE)
