@@ -25,6 +25,7 @@ USUAL_PAGE = 4.0
 #: What a figure does as something is moved: arithmetic, and a picture drawn anew and measured.
 PAGE_PIECE = """() => {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.style.cssText = "position: fixed; contain: strict";  // however large the page is
     document.body.append(svg);
     for (let i = 0; i < 30; i++) {
         const corners = Array.from({ length: 100 }, (_, k) => `${k} ${Math.tanh(Math.sin(k + i))}`);
