@@ -1,5 +1,6 @@
 """Where the book's sources and its built pages are, for the tests of both."""
 
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -54,6 +55,24 @@ def server():
 @pytest.fixture(params=["http", "file"])
 def root(request):
     return request.getfixturevalue("server") if request.param == "http" else f"{HTML.as_uri()}/"
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory):
+    """The pages of a small book with figures, built once for all workers: the first one does it."""
+    import figures  # it needs the tools, which this file has put on the path
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "book.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (built := folder / "small-book").exists():
+            draft = folder / "small-book.part"
+            draft.mkdir()
+            figures.build(draft)
+            draft.rename(built)
+    return built / "_build" / "html"
 
 
 @pytest.fixture(scope="module")

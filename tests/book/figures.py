@@ -10,13 +10,19 @@ import nbformat
 from conftest import ROOT
 from notebooks import run
 
-CELLS = [
+FIGURES = [
     ("markdown", "# Figures\n\nTwo of one kind, and a control that needs Python."),
     ("code", "from metasgd_core.widgets import Valley\n\nValley()"),
     ("markdown", "(second)=\n## A section"),
     ("code", 'Valley(figure_id="second", alpha=0.05)'),
     ("code", "from ipywidgets import IntSlider\n\nIntSlider()"),
 ]
+CARTPOLE = [
+    ("markdown", "# CartPole"),
+    ("code", "from metasgd_core.widgets import CartPolePlay\n\nCartPolePlay()"),
+    ("markdown", "## Below\n\nA word."),
+]
+NOTEBOOKS = {"figures": FIGURES, "cartpole": CARTPOLE}
 INDEX = """# A book
 
 ```{interactive} Valley(alpha=0.05)
@@ -44,20 +50,21 @@ def settle(page):
     page.wait_for_function("() => !document.querySelector('.mf-place [aria-busy=true]')")
 
 
-def build(folder, cells=CELLS, index=INDEX):
-    """Build a book with a notebook and a page of text, and return the folder of its pages."""
+def build(folder, notebooks=NOTEBOOKS, index=INDEX):
+    """Build a book of notebooks and a page of text, and return the folder of its pages."""
     for name in ("tools", "book/assets"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("_config.yml", "pyproject.toml", "CITATION.cff", "book/references.bib"):
         shutil.copy(ROOT / name, folder / name)
     cell = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
-    notebook = nbformat.v4.new_notebook(cells=[cell[kind](text) for kind, text in cells])
-    nbformat.write(notebook, folder / "book" / "figures.ipynb")
-    run(folder / "book" / "figures.ipynb")
+    toc = "format: jb-book\nroot: book/index\nchapters:\n"
+    for name, cells in notebooks.items():
+        notebook = nbformat.v4.new_notebook(cells=[cell[kind](text) for kind, text in cells])
+        nbformat.write(notebook, folder / "book" / f"{name}.ipynb")
+        run(folder / "book" / f"{name}.ipynb")
+        toc += f"  - file: book/{name}\n"
     (folder / "book" / "index.md").write_text(index, encoding="utf-8")
-    (folder / "_toc.yml").write_text(
-        "format: jb-book\nroot: book/index\nchapters:\n  - file: book/figures\n", encoding="utf-8"
-    )
+    (folder / "_toc.yml").write_text(toc, encoding="utf-8")
     return jupyter_book(folder)
 
 

@@ -2,7 +2,6 @@
 
 import re
 
-import figures
 import mounting
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -619,16 +618,6 @@ def test_moves_are_quick(page):
         mounting.check_quick(page, "gravity", 5, 20)
 
 
-@pytest.fixture(scope="module")
-def html(tmp_path_factory):
-    """A small book with this figure in it, built as the book is."""
-    with pytest.MonkeyPatch.context() as patch:
-        code = "from metasgd_core.widgets import CartPolePlay\n\nCartPolePlay()"
-        cells = [("markdown", "# CartPole"), ("code", code), ("markdown", "## Below\n\nA word.")]
-        patch.setattr(figures, "CELLS", cells)
-        return figures.build(tmp_path_factory.mktemp("cartpole"))
-
-
 def test_in_the_built_page_from_the_disk_dark_on_a_phone(browser, html):
     """Load, one control, and a link that brings back every digit; nothing asked for elsewhere."""
     viewport = {"width": 390, "height": 800}
@@ -638,7 +627,7 @@ def test_in_the_built_page_from_the_disk_dark_on_a_phone(browser, html):
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda m: m.type == "error" and faults.append(m.text))
         page.on("request", lambda r: r.url.startswith("http") and faults.append(r.url))
-        address = f"{html.as_uri()}/book/figures.html"
+        address = f"{html.as_uri()}/book/cartpole.html"
         page.goto(address)
         page.wait_for_function(IDLE)
         assert page.locator(".mf-figure").get_attribute("data-theme") == "dark"
@@ -680,7 +669,7 @@ def test_a_browser_that_lacks_something_is_told_so(browser, html, missing):
         faults = []
         page.on("pageerror", lambda error: faults.append(error.stack or ""))
         page.add_init_script(f"delete window.{missing}")
-        page.goto(f"{html.as_uri()}/book/figures.html#below")
+        page.goto(f"{html.as_uri()}/book/cartpole.html#below")
         sentence = page.locator(".mf-place")
         assert sentence.get_by_role("alert").inner_text() == (
             f"This figure cannot be drawn here: this browser has no {missing}."

@@ -12,7 +12,7 @@ from browsing import served, watched
 from docutils.core import publish_doctree
 from docutils.nodes import raw, system_message
 from docutils.parsers.rst import directives
-from figures import READY, build, settle
+from figures import READY, settle
 from figures_hook import LIVE_ONLY, VIEW, WAITING, Interactive, figures, make_figures, script
 
 from metasgd_core.widgets import Valley
@@ -22,11 +22,6 @@ pytestmark = pytest.mark.browser
 
 PAGE, TEXT = "book/figures.html", "book/index.html"
 FIRST, SECOND = "#figure-valley", "#figure-second"
-
-
-@pytest.fixture(scope="session")
-def html(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("figures"))
 
 
 @pytest.fixture(params=["http", "file"])

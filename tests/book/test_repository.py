@@ -149,7 +149,8 @@ def test_a_forks_book_names_the_fork_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("REPOSITORY", "https://example.org/someone/fork")
     setup = f'package = "git+{DEFAULT}"'
     index = f"# A book\n\n[Its source]({DEFAULT}), {{download}}`to cite it <../CITATION.cff>`.\n"
-    html = build(tmp_path, [("markdown", "# A chapter"), ("code", setup)], index)
+    notebooks = {"figures": [("markdown", "# A chapter"), ("code", setup)]}
+    html = build(tmp_path, notebooks, index)
     stored = (tmp_path / "book" / "figures.ipynb").read_text(encoding="utf-8")
     assert DEFAULT in stored  # no difference in git
     texts = {path: path.read_bytes() for path in html.rglob("*") if path.is_file()}
