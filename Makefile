@@ -72,7 +72,7 @@ figures: .venv/.installed
 	@$(BIN)/python tools/figures.py
 
 figure-data: .venv/.installed
-	@$(BIN)/python tools/figure_data.py
+	@$(BIN)/python -m metasgd_core.studies figure-sine figure-alpha-lab figure-cartpole $(ARGS)
 
 results: .venv/.installed
 	@$(BIN)/python -m metasgd_core.studies cartpole-physics cartpole-swapped cartpole-secret navigation $(ARGS)

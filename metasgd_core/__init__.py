@@ -13,7 +13,7 @@ from metasgd_core.alpha import (
     init_rule,
     share_alpha,
 )
-from metasgd_core.evaluation import Evaluation, evaluate
+from metasgd_core.evaluation import Evaluation, evaluate, t_interval
 from metasgd_core.meta_training import Record, meta_train, progress
 from metasgd_core.methods import (
     FINE_TUNING,
@@ -45,6 +45,6 @@ __all__ = [
     "Navigation", "NavigationTasks", "NeuralProcess", "Params", "PolicyGradient", "Record", "Rule",
     "SineTasks", "Sinusoid", "TaskFamily", "Trajectories", "Uniform", "adapt", "check_alpha",
     "evaluate", "init_alpha", "init_rule", "init_theta", "meta_loss", "meta_train", "per_task",
-    "predict", "progress", "share_alpha",
+    "predict", "progress", "share_alpha", "t_interval",
 ]
 __version__ = "0.1.0"

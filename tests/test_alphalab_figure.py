@@ -2,23 +2,17 @@
 
 import asyncio
 import json
-import sys
 from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
 import traitlets
 
-from metasgd_core import Sinusoid
-from metasgd_core.checkpoint import load_checkpoint
-from metasgd_core.studies import lab
-from metasgd_core.widgets import AlphaLab, LiveLab, alphalab
-from metasgd_core.widgets.alphalab import SHAPES, STARTS, stored
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-import figure_data
+from metasgd_core import Sinusoid, t_interval
+from metasgd_core.studies import lab, load, sweep
+from metasgd_core.studies.sweep import SHAPES, STARTS, stored
+from metasgd_core.widgets import AlphaLab, LiveLab
 
 ARMS = {(arm.shape, arm.start): arm for arm in stored()}
 
@@ -33,10 +27,8 @@ def test_every_shape_from_every_start():
         assert len(arm.alpha) == len(arm.moved) == {"entry": 1761, "tensor": 6, "scalar": 1}[shape]
         distinct = {n: len(a.unique()) for n, a in alpha.items()}
         assert shape == "entry" or set(distinct.values()) == {1}
-        assert arm.curves.shape == (alphalab.SEEDS, len(arm.iterations))
+        assert arm.curves.shape == (sweep.SEEDS, len(arm.iterations))
         assert arm.iterations[-1] == lab.ITERATIONS
-    notes = load_checkpoint(alphalab.DATA)[1]
-    assert notes["made"]["command"] == "python tools/figure_data.py alpha-lab"
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -56,12 +48,12 @@ def test_stored_errors_are_those_of_the_stored_weights(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_sweep_is_what_this_code_trains(shape):
     """Twenty meta-iterations again, from the same seeds: another objective or sampler shows."""
-    found = figure_data.error_soon(shape)
+    found = sweep.error_soon(shape)
     torch.testing.assert_close(
-        found, load_checkpoint(alphalab.DATA)[0][f"{shape}/soon"], rtol=2e-3, atol=0
+        found, load("figure-alpha-lab").tensors[f"{shape}/soon"], rtol=2e-3, atol=0
     )
-    begun = alphalab.error_now(next(lab.train(
-        alphalab.SWEEP[shape], seeds=alphalab.SEEDS, record_every=1, iterations=1
+    begun = sweep.error_now(next(lab.train(
+        sweep.SWEEP[shape], seeds=sweep.SEEDS, record_every=1, iterations=1
     )))
     assert not begun.isclose(found, rtol=2e-2).any(dim=0).all()
 
@@ -70,20 +62,19 @@ def test_the_goals_can_be_reached():
     """What the figure asks to find is there, on all five seeds or beyond the interval."""
     error = {key: arm.test[:, 1] for key, arm in ARMS.items()}
 
-    def half_width(values):
-        return 2.776 * values.std() / 5**0.5
-
     for shape in SHAPES:
         others = torch.stack([error[shape, start] for start in STARTS if start != "1"])
         assert (error[shape, "1"] > others.amax(0)).all()  # the start that spoils
     for start in ("-0.01", "0", "0.00001", "0.1", "uniform", "log-uniform"):
         gap = error["entry", start] - error["entry", "0.01"]
-        assert gap.mean().abs() + half_width(gap) < 0.04
+        mean, half = t_interval(gap)
+        assert mean.abs() + half < 0.04
     for start in STARTS:
         if start != "1":
             assert (error["scalar", start] > error["tensor", start] + 0.1).all()
             gap = error["tensor", start] - error["entry", start]
-            assert gap.mean() > half_width(gap)
+            mean, half = t_interval(gap)
+            assert mean > half
     signs = [float((ARMS["entry", start].alpha < 0).float().mean()) for start in ("-0.01", "0.01")]
     assert min(signs) > 0.2
 
@@ -182,13 +173,13 @@ def trained_live(**values):
 def test_the_panel_really_trains():
     """What it shows is what the lab's own training gives, bit for bit."""
     panel = trained_live(shape="tensor", low=0.1)
-    arms = lab.Arms(alphalab.SWEEP["tensor"].method, (0.1,))
-    *_, record = lab.train(arms, seeds=alphalab.SEEDS, iterations=200, record_every=5)
+    arms = lab.Arms(sweep.SWEEP["tensor"].method, (0.1,))
+    *_, record = lab.train(arms, seeds=sweep.SEEDS, iterations=200, record_every=5)
     assert all(torch.equal(p, panel.record.theta[n]) for n, p in record.theta.items())
     (arm,) = panel.figure.arms
     assert (arm.shape, arm.start) == ("tensor", "0.1")
     assert arm.iterations == list(range(5, 201, 5))
-    assert torch.equal(arm.curves[:, -1], alphalab.error_now(record)[0])
+    assert torch.equal(arm.curves[:, -1], sweep.error_now(record)[0])
     error = lab.held_out(record.theta, record.alpha).mean(-1)[0]
     assert torch.equal(arm.test, error)
     assert f"Finished after 200 meta-iterations: error {error[:, 1].mean():.3f}" in panel.said.value

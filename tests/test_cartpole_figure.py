@@ -1,7 +1,6 @@
 """What the page's CartPole carries: chapter 10's policies, which find the side in one step."""
 
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +9,13 @@ import traitlets
 from PIL import Image
 from torch.testing import assert_close
 
-import metasgd_core
 from metasgd_core import CartPole, adapt, init_theta, per_task
-from metasgd_core.checkpoint import load_checkpoint
+from metasgd_core.studies import load
+from metasgd_core.studies.cartpole import STUDIES
+from metasgd_core.studies.jobs import Job
 from metasgd_core.widgets import CartPolePlay
 from metasgd_core.widgets.cartpole import STARTS, starts
 
-STORED = Path(metasgd_core.__file__).parent / "results" / "cartpole-secret.safetensors"
 ROWS = {"MAML": "maml-3", "Meta-SGD": "metasgd-3", "joint": "joint"}
 FAMILY = CartPole(secret_side=True)
 
@@ -29,7 +28,7 @@ def leaves(flat):
 
 
 def test_the_random_start_is_chapter_9s():
-    """If this fails, run `python tools/figure_data.py cartpole`. (The chapter asserts it, too.)"""
+    """If not, run `python -m metasgd_core.studies figure-cartpole`. (The chapter asserts it.)"""
     theta, alpha = starts()["random"]
     draws = torch.Generator().manual_seed(0)
     first = init_theta(CartPole().model, generator=draws, output_scale=0.1)
@@ -40,8 +39,8 @@ def test_the_random_start_is_chapter_9s():
 
 @pytest.mark.parametrize("name", ROWS)
 def test_the_numbers_are_the_chapters(name):
-    """If this fails, run `python tools/figure_data.py cartpole`."""
-    tensors, notes = load_checkpoint(STORED)
+    """If this fails, run `python -m metasgd_core.studies figure-cartpole`."""
+    tensors, notes = load("cartpole-secret")
     theta, alpha = starts()[name]
     for key, value in leaves(theta).items():
         assert torch.equal(value, tensors[f"{ROWS[name]}/theta.{key}"][0])
@@ -50,6 +49,14 @@ def test_the_numbers_are_the_chapters(name):
             assert torch.equal(value, tensors[f"metasgd-3/alpha.{key}"][0])
     else:
         assert alpha.tolist() == [3.0 if name == "MAML" else notes["rows"]["joint"]["rate"]]
+
+
+def test_the_study_makes_the_same_file_again(tmp_path):
+    """All tensors, bit for bit, under the same names."""
+    study = STUDIES["figure-cartpole"]
+    parts = {name: study.work(Job(name, tmp_path)) for name in study.jobs}
+    again = study.results(parts)["figure-cartpole"]
+    assert_close(again.tensors, load("figure-cartpole").tensors, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -62,7 +69,7 @@ def test_their_returns_are_those_of_the_file(name):
     before = FAMILY.sample_data(tasks, start, 10, generator=draws)
     phi = adapt(FAMILY.loss, start, per_task(alpha, (100,)), before, first_order=True)
     after = FAMILY.sample_data(tasks, phi, 10, generator=draws)
-    stored = load_checkpoint(STORED)[0][f"{ROWS[name]}/sampled"][0, :2].mean(-1)
+    stored = load("cartpole-secret")[0][f"{ROWS[name]}/sampled"][0, :2].mean(-1)
     found = torch.stack([FAMILY.score(start, data).mean() for data in (before, after)])
     assert_close(found, stored, atol=25, rtol=0)
     assert (found[1] > 450) == (name != "joint")

@@ -8,7 +8,7 @@ import torch
 from cases import EXACT, STEP, carts, gen, recorded, signed_alpha, sines, start, walks
 from torch.testing import assert_close
 
-from metasgd_core import Evaluation, adapt, evaluate, init_alpha, per_task
+from metasgd_core import Evaluation, adapt, evaluate, init_alpha, per_task, t_interval
 
 
 def held_out(family, theta, alpha, seed=2000, **changes):
@@ -210,3 +210,30 @@ def test_a_theta_that_is_not_the_models_is_refused():
     theta, alpha = start(family)
     with pytest.raises(ValueError, match="theta must have the model's names"):
         held_out(family, theta | {"w": torch.zeros(1)}, alpha)
+
+
+# Few units
+
+
+def test_the_interval_of_a_few_units_is_students():
+    """Five numbers by hand: mean 3, s² = 2.5, t = 2.776445 with four degrees of freedom."""
+    values = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0], dtype=torch.float64)
+    mean, half = t_interval(values)
+    assert float(mean) == 3
+    assert float(half) == pytest.approx(2.7764451 * (2.5 / 5) ** 0.5, rel=1e-7)
+    both = torch.stack([values, 10 * values], dim=1)
+    assert_close(torch.stack(t_interval(both, dim=0)), torch.stack([mean, half])[:, None]
+                 * torch.tensor([1.0, 10.0], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("units", [2, 3, 10])
+def test_the_interval_covers_the_mean_in_19_of_20(units):
+    """Normal units; within 4 standard errors of 10 000 draws."""
+    mean, half = t_interval(torch.randn(10_000, units, generator=gen(1)))
+    assert abs(float((mean.abs() < half).double().mean()) - 0.95) < 4 * (0.95 * 0.05 / 1e4) ** 0.5
+
+
+def test_one_unit_has_no_interval():
+    with pytest.raises(ValueError, match=r"at least two independent units along dim 0, got 1 \(val"
+                                         r"ues of shape \(1, 4\)\): run more seeds"):
+        t_interval(torch.zeros(1, 4), dim=0)

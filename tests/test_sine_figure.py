@@ -2,21 +2,16 @@
 
 import math
 import struct
-import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
 import traitlets
 
 from metasgd_core import Sinusoid, evaluate
-from metasgd_core.checkpoint import load_checkpoint
-from metasgd_core.studies import generator, lab
+from metasgd_core.studies import generator, lab, load
+from metasgd_core.studies import sine as study
 from metasgd_core.widgets import sine
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-import figure_data
 
 SHOWN = ("MAML", "Meta-SGD")  # as the figure opens
 
@@ -25,7 +20,7 @@ def test_stored_starts_fit_the_network():
     """All the names, all the shapes, and float32, as the page reads them."""
     shapes = {n: p.shape for n, p in Sinusoid().model.named_parameters()}
     count = sum(shape.numel() for shape in shapes.values())
-    tensors, notes = load_checkpoint(sine.DATA)
+    tensors, notes = load("figure-sine")
     assert {key.split("/")[0] for key in tensors} == set(sine.STARTS)
     for name in sine.STARTS:
         theta, alpha, errors = sine.starts()[name]
@@ -34,10 +29,9 @@ def test_stored_starts_fit_the_network():
         assert errors.shape == (lab.TEST_STEPS + 1,)
         assert len(tensors[f"{name}/alpha"]) == (count if name == "Meta-SGD" else 1)
         assert all(tensors[f"{name}/{part}"].dtype == torch.float32 for part in ("theta", "alpha"))
-    assert notes["made"]["command"] == "python tools/figure_data.py sine"
-    assert (notes["first"], notes["training"]) == (figure_data.FIRST, figure_data.TRAINING)
-    assert sine.DATA.stat().st_size < 100_000
-    assert set(figure_data.SINE) | {"random"} == set(sine.STARTS)
+    assert (notes["first"], notes["training"]) == (study.FIRST, study.TRAINING)
+    assert sum(value.nbytes for value in tensors.values()) < 100_000
+    assert tuple(study.JOBS) == sine.STARTS
 
 
 @pytest.mark.parametrize("name", sine.STARTS)

@@ -248,16 +248,37 @@ def test_the_command_killed_and_resumed_prints_what_the_unbroken_one_does(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cartpole-physics", "navigation"])
-def test_quick_takes_the_whole_way(name, tmp_path):
-    """Every job, the results, their summary; nothing is written but under _build."""
+def test_quick_writes_nothing_into_the_package(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in studies.PACKAGE.rglob("*.*")
               if "__pycache__" not in path.parts}
-    subprocess.run([sys.executable, "-m", "metasgd_core.studies", name, "--quick"], check=True,
-                   timeout=600, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE)
-    after = {path: path.stat().st_mtime_ns for path in before}
-    assert after == before
-    assert [path.name for path in tmp_path.rglob("*")] == ["_build", "studies"]
+    done = subprocess.run(
+        [sys.executable, "-m", "metasgd_core.studies", "figure-cartpole", "--quick"], check=True,
+        timeout=600, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,
+    )
+    assert "MAML/theta" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["_build", "studies"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cartpole-physics", "figure-sine", "figure-alpha-lab",
+                                  "navigation"])
+def test_a_result_made_again_holds_what_the_stored_one_holds(name, tmp_path):
+    """The same tensors of the same type under the same names, and the same notes."""
+    study = known()[name]
+    parts = {}
+    for job in study.jobs:
+        jobs.do(study.work, Job(job, tmp_path, quick=True))
+        parts[job] = studies.read(tmp_path / f"{job}.safetensors")
+    found = study.results(parts) if study.results else {name: jobs.together(parts)}
+    assert study.summary(found[name])
+    for result, (tensors, notes) in found.items():
+        stored = studies.load(result)
+        assert {key: value.dtype for key, value in tensors.items()} == {
+            key: value.dtype for key, value in stored.tensors.items()
+        }
+        # How it was made stood among the rest before, or in other words.
+        assert set(stored.notes) - MADE - {"made", "versions", "format", "seconds"} <= set(notes)
 
 
 def test_a_job_that_fails_is_named_with_its_reason(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,11 +11,10 @@ import traitlets
 from matplotlib.figure import Figure as Picture
 from torch import Tensor
 
-from metasgd_core.checkpoint import load_checkpoint
 from metasgd_core.plotting import PALETTE, draw_cartpole
+from metasgd_core.studies import load
 from metasgd_core.widgets.figure import Figure, png
 
-DATA = Path(__file__).with_name("data") / "cartpole.safetensors"
 STARTS = ("random", "MAML", "Meta-SGD", "joint")
 #: How many steps may be taken: inner ones, and of training, from the random start.
 UPDATES, TRAINING = 3, 30
@@ -40,7 +38,7 @@ _TASK = ("length", "masspole", "masscart", "force", "gravity", "side", "seed")
 @cache
 def starts() -> dict[str, tuple[Tensor, Tensor]]:
     """Return each start's theta, ``(450,)``, and alpha, ``(1,)`` or ``(450,)``."""
-    tensors, _ = load_checkpoint(DATA)
+    tensors, _ = load("figure-cartpole")
     return {name: (tensors[f"{name}/theta"], tensors[f"{name}/alpha"]) for name in STARTS}
 
 

@@ -15,7 +15,8 @@ from metasgd_core.alpha import LogUniform, Uniform
 from metasgd_core.meta_training import Record
 from metasgd_core.methods import META_SGD
 from metasgd_core.studies import lab
-from metasgd_core.widgets.alphalab import SEEDS, AlphaLab, Trained, error_now, trained
+from metasgd_core.studies.sweep import SEEDS, Trained, error_now, trained
+from metasgd_core.widgets.alphalab import AlphaLab
 
 #: How often the pictures follow a training.
 RECORDS = 40

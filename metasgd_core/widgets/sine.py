@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,20 +10,19 @@ import traitlets
 from matplotlib.figure import Figure as Picture
 from torch import Tensor
 
-from metasgd_core.checkpoint import load_checkpoint
+from metasgd_core.studies import load
 from metasgd_core.tasks.sinusoid import Sinusoid
 from metasgd_core.types import Params
 from metasgd_core.widgets.figure import png
 from metasgd_core.widgets.sinusoid import SineFigure
 
-DATA = Path(__file__).with_name("data") / "sine.safetensors"
 STARTS = ("random", "joint", "MAML", "FOMAML", "Reptile", "Meta-SGD")
 
 
 @cache
 def starts() -> dict[str, tuple[Params, Params, Tensor]]:
     """Return theta, alpha and the mean held-out errors after 0, 1, … steps of every start."""
-    tensors, _ = load_checkpoint(DATA)
+    tensors, _ = load("figure-sine")
     model = Sinusoid().model
 
     def leaves(name: str, part: str) -> Params:
@@ -41,7 +39,7 @@ def starts() -> dict[str, tuple[Params, Params, Tensor]]:
 
 def _packed() -> tuple[bytes, dict[str, float | None]]:
     """Return all the numbers as float32 bytes, and each start's one rate (None: one an entry)."""
-    tensors, _ = load_checkpoint(DATA)
+    tensors, _ = load("figure-sine")
     parts, rates = [], {}
     for name in STARTS:
         alpha = tensors[f"{name}/alpha"]

@@ -9,7 +9,9 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from mounting import by_torch, check_quick, drag, get, number, picture, settle
 
-from metasgd_core.widgets.alphalab import AlphaLab, stored
+from metasgd_core import t_interval
+from metasgd_core.studies.sweep import stored
+from metasgd_core.widgets import AlphaLab
 
 pytestmark = pytest.mark.browser
 ARMS = {(arm.shape, arm.start): arm for arm in stored()}
@@ -38,7 +40,7 @@ def check_numbers(page):
     mean, half = (float(part) for part in number(page, "test").split(" (")[0].split(" ± "))
     errors = arm.test[:, 1]
     assert mean == pytest.approx(float(errors.mean()), abs=1e-3)
-    assert half == pytest.approx(float(2.776 * errors.std() / 5**0.5), abs=1e-3)
+    assert half == pytest.approx(float(t_interval(errors)[1]), abs=1e-3)
 
     sizes = [40, 40, 1600, 40, 40, 1] if arm.shape == "entry" else [1] * len(arm.alpha)
     tensors = list(zip(arm.alpha.float().split(sizes), arm.moved.split(sizes), strict=True))
