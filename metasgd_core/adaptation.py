@@ -50,7 +50,7 @@ def adapt(
     alpha : Params or float
         The rates. A leaf's axes line up with theta's from the left, each as long as theta's or 1;
         missing ones count as 1. They are signed; nothing is clipped here. With another rule, its
-        numbers, from :func:`~metasgd_core.init_rule`.
+        numbers, from :func:`~metasgd_core.alpha.init_rule`.
     support : data or callable
         The support data, ``(*batch, shots, ...)`` leaves, the same at every step; or a function
         ``support(phi, step)`` that returns them (reinforcement learning collects afresh).

@@ -8,11 +8,19 @@ taken in training, whether they are differentiated through, and what the outer l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from metasgd_core.alpha import AlphaShape
 from metasgd_core.rules import DESCENT, Rule
 from metasgd_core.types import check_count
+
+
+class Style(NamedTuple):
+    """How a method looks in every figure: a colour of the palette, a marker, a line."""
+
+    colour: str
+    marker: str
+    line: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ class Method:
     reads : bool
         Whether the model reads its support instead of adapting to it, for a model with a method
         ``read``. See :func:`~metasgd_core.readers.read`.
+    style : Style, optional
+        How it looks in figures; variants made with ``replace`` are told apart by their name.
 
     Raises
     ------
@@ -68,6 +78,7 @@ class Method:
     credit_sampling: bool = False
     rule: Rule = DESCENT
     reads: bool = False
+    style: Style | None = None
 
     def __post_init__(self) -> None:
         allowed = {
@@ -105,11 +116,16 @@ class Method:
 
 
 FINE_TUNING = Method("fine-tuning", "none", inner_steps=0)
-JOINT = Method("joint", "joint", inner_steps=0)
-MAML = Method("MAML", "query")
-FOMAML = Method("FOMAML", "query", first_order=True)
-REPTILE = Method("Reptile", "reptile", inner_steps=5, first_order=True)
-META_SGD = Method("Meta-SGD", "query", alpha_shape="entry", learn_alpha=True)
+JOINT = Method("joint", "joint", inner_steps=0, style=Style("sky", "v", ":"))
+MAML = Method("MAML", "query", style=Style("blue", "o", "-"))
+FOMAML = Method("FOMAML", "query", first_order=True, style=Style("purple", "s", "--"))
+REPTILE = Method(
+    "Reptile", "reptile", inner_steps=5, first_order=True, style=Style("green", "^", "-.")
+)
+META_SGD = Method(
+    "Meta-SGD", "query", alpha_shape="entry", learn_alpha=True,
+    style=Style("vermilion", "D", "-"),
+)  # fmt: skip
 
 #: The rows by name, in the order in which the book meets them.
 #:

@@ -3,7 +3,8 @@ r"""What each method minimises: one number a run, from one meta-batch of tasks.
 .. math:: \frac1n \sum_{i=1}^{n} L^{(i)}_{\text{query}}
           \big(\theta - \alpha \circ \nabla L^{(i)}_{\text{support}}(\theta)\big)
 
-An objective is a function of one signature and a row of :data:`OBJECTIVES`.
+An objective is a function of one signature and a row of
+:data:`~metasgd_core.objectives.OBJECTIVES`.
 """
 
 from __future__ import annotations
@@ -120,6 +121,9 @@ class Objective(NamedTuple):
     lr: float = 1e-3
 
 
+#: The objectives by name. A row of yours is a function and an entry.
+#:
+#: :meta hide-value:
 OBJECTIVES = {
     "query": Objective(query),
     "joint": Objective(joint),

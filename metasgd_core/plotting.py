@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from metasgd_core.evaluation import Evaluation
+from metasgd_core.methods import METHODS, Style
 from metasgd_core.types import Trajectories
 
 #: Okabe and Ito's palette, by the name of the colour.
@@ -43,14 +44,14 @@ PALETTE = {
 #:
 #: :meta hide-value:
 METHOD_STYLES: dict[str, dict[str, str]] = {
-    "random": {"color": PALETTE["grey"], "marker": "x", "linestyle": ":"},
-    "joint": {"color": PALETTE["sky"], "marker": "v", "linestyle": ":"},
-    "MAML": {"color": PALETTE["blue"], "marker": "o", "linestyle": "-"},
-    "FOMAML": {"color": PALETTE["purple"], "marker": "s", "linestyle": "--"},
-    "Reptile": {"color": PALETTE["green"], "marker": "^", "linestyle": "-."},
-    "Meta-SGD": {"color": PALETTE["vermilion"], "marker": "D", "linestyle": "-"},
-    "learned scalar": {"color": PALETTE["orange"], "marker": "<", "linestyle": "--"},
-    "learned per tensor": {"color": PALETTE["black"], "marker": ">", "linestyle": "-."},
+    name: {"color": PALETTE[style.colour], "marker": style.marker, "linestyle": style.line}
+    for name, style in (
+        ("random", Style("grey", "x", ":")),
+        *((method.name, method.style) for method in METHODS.values()),
+        ("learned scalar", Style("orange", "<", "--")),
+        ("learned per tensor", Style("black", ">", "-.")),
+    )
+    if style is not None
 }
 
 

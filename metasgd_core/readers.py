@@ -30,16 +30,16 @@ def read(
     steps: int = 1,
     first_order: bool = False,
 ) -> Params:
-    """Let the model read the support of every task: :func:`~metasgd_core.adapt` without a step.
+    """Let the model read the support of every task, in the place of ``adapt``.
 
     Parameters
     ----------
     loss, alpha, first_order
-        As in :func:`~metasgd_core.adapt`; they play no part.
+        As in :func:`~metasgd_core.adaptation.adapt`; they play no part.
     theta : Params
         Leaves ``(*batch, *shape)``, one copy a task.
     support : data or callable
-        As in :func:`~metasgd_core.adapt`.
+        As in :func:`~metasgd_core.adaptation.adapt`.
     model : nn.Module
         Has a method ``read(theta, support) -> Params``, the leaves to put in place of theta's.
     steps : int

@@ -1,8 +1,9 @@
 r"""Inner rules: what one inner step makes of a gradient.
 
 Plain descent, :math:`\phi \leftarrow \phi - \alpha \circ g`, is the rule of MAML and Meta-SGD. The
-others here put something else in its place, inside the same :func:`~metasgd_core.adapt`. A rule is
-three functions; all the numbers that it learns are called alpha, and are learned as alpha is.
+others here put something else in its place, inside the same
+:func:`~metasgd_core.adaptation.adapt`. A rule is three functions; all the numbers that it learns
+are called alpha, and are learned as alpha is.
 
 Every function takes leading axes as they come: the rule is written for one task, with operations
 that broadcast from the right (a number that belongs to a whole tensor keeps that tensor's number of
@@ -50,7 +51,7 @@ def _nothing(theta: Params) -> None:
 
 
 #: phi <- phi - alpha ∘ g. Its alpha may be one number, one a tensor, or one an entry, and is made
-#: by :func:`~metasgd_core.init_alpha`.
+#: by :func:`~metasgd_core.alpha.init_alpha`.
 DESCENT = Rule(
     "descent", lambda theta: {name: torch.full_like(p, 0.01) for name, p in theta.items()},
     _nothing, _descend,

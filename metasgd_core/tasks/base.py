@@ -14,7 +14,7 @@ from metasgd_core.types import Data, Params, check_like
 
 
 class Supervised:
-    """Tasks whose data do not depend on the parameters. See :class:`~metasgd_core.TaskFamily`."""
+    """A :class:`~metasgd_core.types.TaskFamily` whose data do not depend on the parameters."""
 
     model: nn.Module
     on_policy = False

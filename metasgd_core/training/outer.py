@@ -28,7 +28,7 @@ class Outer:
     learned : Learned
         What is stepped.
     lr, alpha_lr, optimizer, final_lr, clip, iterations
-        As in :func:`~metasgd_core.meta_train`.
+        As in :func:`~metasgd_core.meta_training.meta_train`.
 
     Attributes
     ----------

@@ -134,7 +134,7 @@ class Saved:
 
 
 def _plain(method: Method) -> dict[str, Any]:
-    values = {f.name: getattr(method, f.name) for f in fields(method)}
+    values = {f.name: getattr(method, f.name) for f in fields(method) if f.name != "style"}
     return values | {"rule": method.rule.name}
 
 
