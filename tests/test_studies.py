@@ -180,8 +180,7 @@ def test_a_job_killed_and_resumed_ends_as_the_unbroken_one(tmp_path):
         first, second, third, fourth, fifth = json.loads(line)
         assert 0 < first < second < third
         # The third died between its two files, so the fourth began again.
-        assert 0 < fourth == second < third < fifth == iterations or iterations == 6
-        assert fifth == iterations
+        assert fourth == second < third < fifth == iterations
     table, cartpole = "Meta-SGD, rate 0.003 to 3e-05.safetensors", "metasgd-3.safetensors"
     for name in (table, cartpole):
         (unbroken, notes), (resumed, resumed_notes) = (
