@@ -168,6 +168,11 @@ def evaluate(
     return Evaluation(torch.cat(scores, dim=-1))
 
 
+def student_t(units: int) -> float:
+    """Return how many standard errors a 95 % interval over so many units has to either side."""
+    return float(stdtrit(units - 1, 0.975))
+
+
 def t_interval(values: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
     """Return the mean of a few independent units, and half the width of its 95 % interval.
 
@@ -201,7 +206,7 @@ def t_interval(values: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
             f"an interval needs at least two independent units along dim {dim}, got {units} "
             f"(values of shape {tuple(values.shape)}): run more seeds"
         )
-    half = float(stdtrit(units - 1, 0.975)) * values.std(dim=dim) / units**0.5
+    half = student_t(units) * values.std(dim=dim) / units**0.5
     return values.mean(dim=dim), half
 
 

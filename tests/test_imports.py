@@ -33,8 +33,8 @@ MAY_IMPORT = {
     },
     "plotting": {"types", "methods", "meta_training", "evaluation"},
     "widgets": {
-        "types", "models", "alpha", "adaptation", "environments", "methods", "policy_gradient",
-        "tasks", "meta_training", "studies", "plotting", "widgets",
+        "types", "models", "alpha", "adaptation", "environments", "methods", "evaluation",
+        "policy_gradient", "tasks", "meta_training", "studies", "plotting", "widgets",
     },
 }
 # The packages that one module alone may know.

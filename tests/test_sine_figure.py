@@ -124,9 +124,10 @@ def test_the_page_gets_the_stored_numbers():
 
 
 @pytest.mark.parametrize(("trait", "value", "word"), [
-    ("steps", 11, "0 to 10"), ("steps", -1, "0 to 10"), ("amplitude", math.nan, "finite"),
-    ("frequency", math.inf, "finite"), ("points", [], "1 to 20"), ("points", [[0, 1]] * 21, "1 to"),
-    ("points", [[0, math.nan]], "finite"), ("points", [[0, 1, 2]], "pairs"),
+    ("steps", 11, "0 to 10"), ("steps", -1, "0 to 10"), ("amplitude", math.nan, "0.1 to 6"),
+    ("frequency", math.inf, "0.2 to 3"), ("phase", 7.0, "0 to 6.28"), ("points", [], "1 to 20"),
+    ("points", [[0, 1]] * 21, "1 to 20"), ("points", [[0, math.nan]], "finite"),
+    ("points", [[0, 1, 2]], "pairs"),
     ("left", "none", "none"), ("right", "Adam", "Adam"),
 ])
 def test_bad_traits_are_refused(trait, value, word):

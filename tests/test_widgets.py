@@ -12,7 +12,7 @@ import traitlets
 from anywidget import AnyWidget
 
 import metasgd_core.widgets
-from metasgd_core.plotting import METHOD_STYLES, PALETTE
+from metasgd_core.widgets.constants import CONSTANTS
 from metasgd_core.widgets.figure import HERE, Figure, module_text
 
 PUBLIC = [getattr(metasgd_core.widgets, name) for name in metasgd_core.widgets.__all__]
@@ -77,13 +77,9 @@ def test_a_second_one_has_a_name_of_its_own(cls):
 
 def test_lines_stand_out_on_white():
     """A contrast of 3 to 1 at least, as WCAG asks of graphics."""
-    text = module_text(("shared/frame.js",)).partition("function palette")[2]
-    darker = dict(re.findall(r'(\w+): dark \? "#\w{6}" : "(#\w{6})"', text))
-    plain = dict(re.findall(r'(\w+): "(#\w{6})"', text))
-    assert {"sky", "orange", "purple", "grey", "blue", "green"} <= {*darker, *plain}
-    lines = {k: v for k, v in {**plain, **darker}.items() if k not in ("grid", "background")}
-    for name, colour in lines.items():
-        channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    colours = CONSTANTS["frame"]["themes"]["light"]
+    for name in colours.keys() - {"grid", "background"}:
+        channels = [int(colours[name][k : k + 2], 16) / 255 for k in (1, 3, 5)]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
         luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
         assert 1.05 / (luminance + 0.05) >= 3, name
@@ -115,19 +111,6 @@ def test_a_change_in_python_reaches_the_state():
     assert figure._state == ["rate"]
     assert figure.get_state()["rate"] == 0.25
     assert "hidden" not in figure.get_state()
-
-
-def test_the_page_has_the_books_colours():
-    text = module_text(("shared/frame.js",))
-    colours = dict(re.findall(r'(\w+): (?:dark \? )?"(#[0-9A-F]{6})"', text))
-    named = {name: value for name, value in PALETTE.items() if name not in ("black", "grey")}
-    assert colours == named
-    assert all(PALETTE[name] in text for name in ("black", "grey"))
-    table = text.partition("const colour = {")[2].partition("}")[0]
-    methods = dict(re.findall(r'"?([A-Za-z][\w -]*)"?: "(\w+)"', table))
-    assert {name: PALETTE[colour] for name, colour in methods.items()} == {
-        name: style["color"] for name, style in METHOD_STYLES.items()
-    }
 
 
 def test_all_files_are_package_data():

@@ -84,6 +84,7 @@ def main(fast: bool) -> int:
     results = [
         run("ruff", [*PYTHON, "ruff", "check", "."]),
         run("mypy", [*PYTHON, "mypy"]),
+        run("scripts (types, faults)", [sys.executable, "tools/check_js.py"]),
     ]
     if fast:
         results += [

@@ -22,6 +22,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 PLACE = re.compile(r'<div class="mf-place" data-figure="(\w+)">')
 # Seen until the figure is drawn, and where it never is.
 WAITING = "This figure moves where JavaScript runs; the text and pictures beside it say the same."
+UNDRAWN = "This figure cannot be drawn here: {reason}."
 LIVE_ONLY = "This control needs a running notebook: open the page on Colab or in JupyterLab."
 REFUSED = (TypeError, ValueError, TraitError)
 
@@ -155,7 +156,8 @@ def load_figures(
         link = context["pathto"]
         css = link(write(app, "figure.css", module_text(("shared/figure.css",))), resource=True)
         code = write(app, f"{'-'.join(names)}.js", script(names))
-        context["body"] = f'<link rel="stylesheet" href="{css}">\n{context["body"]}\n' + "\n".join(
-            f'<script src="{link(file, resource=True)}"></script>'
-            for file in (code, "_static/figures.js")
+        code, start = (link(file, resource=True) for file in (code, "_static/figures.js"))
+        context["body"] = (
+            f'<link rel="stylesheet" href="{css}">\n{context["body"]}\n<script src="{code}">'
+            f'</script>\n<script src="{start}" data-undrawn="{UNDRAWN}"></script>'
         )

@@ -1,6 +1,8 @@
 // Bring the page's figures to life without a kernel: each place that the build left for one is drawn by the
 // figure's own code from the state that the place holds. Only pages with a figure load this.
 (() => {
+  const { undrawn } = document.currentScript.dataset; // what is said then
+
   /** What a figure asks of a live widget's model, with nobody at the other end. */
   function makeModel(state) {
     const listeners = {};
@@ -36,14 +38,15 @@
   }
 
   function start() {
-    for (const place of document.querySelectorAll(".mf-place")) {
+    const places = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".mf-place"));
+    for (const place of places) {
       try {
         const state = readState(JSON.parse(place.querySelector("script").textContent));
         window.bookFigures[place.dataset.figure].render({ model: makeModel(state), el: place });
       } catch (error) {
         const sentence = document.createElement("p");
         sentence.setAttribute("role", "alert");
-        sentence.textContent = `This figure cannot be drawn here: ${error.message}.`;
+        sentence.textContent = undrawn.replace("{reason}", () => error.message);
         place.replaceChildren(sentence);
       }
     }

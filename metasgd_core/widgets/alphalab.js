@@ -1,8 +1,8 @@
 // The alpha lab: where alpha began, how it trained, what it became, and how it adapts to one task.
 
-const LAB_SHAPES = { entry: "one per entry", tensor: "one per tensor", scalar: "one in all" };
-const LAB_LAYERS = [["all", "all layers"], ["1", "layer 1"], ["2", "layer 2"], ["3", "layer 3"]];
+const LAB_LAYERS = ["all", "1", "2", "3"];
 // Six tensors side by side, a row for each hidden unit: columns that each takes, and the gap after it.
+/** @type {[number, number, string][]} */
 const LAB_COLUMNS = [[4, 1, "W₁"], [4, 3, "b₁"], [40, 1, "W₂"], [4, 3, "b₂"], [4, 1, "W₃"], [4, 0, "b₃"]];
 const LAB_ROWS = 40, LAB_FOOT = 4, LAB_BINS = 40;
 
@@ -12,7 +12,7 @@ function labArms(net, table, weights, moved) {
   const bits = new Uint8Array(moved.buffer ?? moved, moved.byteOffset ?? 0, moved.byteLength);
   const rates = table.reduce((sum, row) => sum + row.rates, 0);
   if (bits.length !== Math.ceil(rates / 8)) {
-    throw new Error(`${rates} rates need as many never-moved marks`);
+    throw new Error(fill(ALPHALAB.words.marks, { count: rates }));
   }
   let bit = 0;
   return table.map((row) => {
@@ -35,24 +35,25 @@ function labArms(net, table, weights, moved) {
 
 /** Mean and half the width of the 95 % interval over up to ten seeds (Student's t). */
 function labInterval(values) {
-  if (!values.length) return "–";
-  if (values.some((v) => v === null)) return "diverged";
-  const n = values.length, mean = values.reduce((a, b) => a + b) / n;
-  if (n === 1) return `${mean.toFixed(3)} (1 seed)`;
-  const t = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262][n - 2];
-  const deviation = Math.sqrt(values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (n - 1));
-  return `${mean.toFixed(3)} ± ${(t * deviation / Math.sqrt(n)).toFixed(3)} (${n} seeds)`;
+  const { words, student } = ALPHALAB, count = values.length;
+  if (!count) return words.none;
+  if (values.some((v) => v === null)) return words.diverged;
+  const mean = values.reduce((a, b) => a + b) / count;
+  const deviation = Math.sqrt(values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (count - 1));
+  const half = student[count - 2] * deviation / Math.sqrt(count);
+  return fill(words.interval, { count, mean: mean.toFixed(3), half: half.toFixed(3) });
 }
 
 /** A share in per cent. */
 function labShare(count, of) {
-  return of ? `${Math.round(100 * count / of)} %` : "–";
+  const { words } = ALPHALAB;
+  return of ? fill(words.share, { share: Math.round(100 * count / of) }) : words.none;
 }
 
 /** The middle one of some numbers, or what lies between the two in the middle. */
 function labMedian(numbers) {
   const n = numbers.length, sorted = Float64Array.from(numbers).sort();
-  return n ? String(Number(((sorted[n - 1 >> 1] + sorted[n >> 1]) / 2).toPrecision(2))) : "–";
+  return n ? String(Number(((sorted[n - 1 >> 1] + sorted[n >> 1]) / 2).toPrecision(2))) : ALPHALAB.words.none;
 }
 
 /** The rates that a layer has, once each: indices into the arm's own numbers. */
@@ -106,7 +107,8 @@ function labMap(plot, arm, layer, limit, colours) {
     const opacity = Math.round(255 * strength * (cell.chosen ? 1 : 0.25));
     return colour + opacity.toString(16).padStart(2, "0");
   });
-  plot.legend([["positive", "blue"], ["negative", "vermilion"], ["never moved", "grey"]]
+  const { positive, negative, unmoved } = ALPHALAB.words;
+  plot.legend([[positive, "blue"], [negative, "vermilion"], [unmoved, "grey"]]
     .map(([label, name]) => ({ label, colour: colours[name] })));
 }
 
@@ -128,15 +130,8 @@ function labCounts(plot, arm, some, limit, colours) {
 
 function render({ model, el }) {
   const sweep = model.get("_arms").length > 1; // else one arm, in training
-  const frame = createFrame(el, model, {
-    title: sweep ? "The alpha lab" : "What is being trained",
-    goal: sweep && "Find the start that spoils the training, two opposite ones that end alike, the tensor with "
-      + "the largest rate, and the shapes of alpha that bear a third step.",
-    summary: (sweep ? "Grey curves: the other starts. " : "") + "Band: from the lowest seed to the highest; ±: 95 % interval "
-      + "over seeds. Rates and task: seed 0. A rate beyond the ends of the histogram is counted there, "
-      + "and has full colour.",
-    check: sineCheck,
-  });
+  const { words } = ALPHALAB, { title, goal, summary } = sweep ? words : { ...words.live, goal: "" };
+  const frame = createFrame(el, model, { title, goal, summary, fits: sineFits });
   const net = makeNetwork([1, 40, 40, 1], "relu");
   let arms, read = [], shown = ""; // what the pictures of the training show: the task changes more often
   /** Cut the bytes again when they have changed, as during a live training. */
@@ -150,41 +145,34 @@ function render({ model, el }) {
   try {
     decode();
   } catch (error) {
-    frame.fail(`This figure cannot be drawn: ${error.message}.`);
+    frame.fail(fill(FRAME.words.undrawn, { reason: error.message }));
     return;
   }
   const size = { width: 420, height: 300 };
   const training = createPlot(frame, {
-    ...size, x: [0, 20000], y: [0.3, 10], ylog: true, xlabel: "meta-iterations",
-    ylabel: "error after one step", label: "The error on validation tasks during training",
+    ...size, x: [0, 20000], y: [0.3, 10], ylog: true, xlabel: words.iterations, ylabel: words.error, label: words.training,
   });
   const map = createPlot(frame, {
     ...size, x: [0, 69], y: [0, LAB_ROWS + LAB_FOOT], axes: false,
-    label: "The rates of the six tensors, a row for each hidden unit",
+    label: words.map,
   });
   const counts = createPlot(frame, {
-    ...size, x: [-1, 1], y: [0, 1], xlabel: "alpha", ylabel: "rates",
-    label: "How many rates of the chosen layers have which size",
+    ...size, x: [-1, 1], y: [0, 1], xlabel: words.alpha, ylabel: words.number, label: words.counts,
   });
   const plot = createPlot(frame, {
-    ...size, x: [-5.5, 5.5], y: [-6.5, 6.5], xlabel: "x", ylabel: "y",
-    label: "The curve, the support points, and what the network predicts",
+    ...size, x: [-5.5, 5.5], y: [-6.5, 6.5], xlabel: words.x, ylabel: words.y, label: words.plot,
   });
   const each = (name) => [...new Set(arms.map((arm) => arm[name]))];
-  addSelect(frame, {
-    trait: "shape", label: "Rates", options: each("shape").map((shape) => [shape, LAB_SHAPES[shape]]),
-  });
-  addSelect(frame, {
-    trait: "start", label: "They began at", options: each("start").map((start) => [start, start]),
-  });
-  addSelect(frame, { trait: "layer", label: "Shown", options: LAB_LAYERS });
+  addSelect(frame, ALPHALAB, "shape", each("shape").map((shape) => [shape, words.shapes[shape]]));
+  addSelect(frame, ALPHALAB, "start", each("start").map((start) => [start, start]));
+  addSelect(frame, ALPHALAB, "layer", LAB_LAYERS.map((layer) => [layer, words.layers[layer]]));
   const task = addSineTask(frame, plot);
 
   frame.onRedraw(() => {
     decode();
     const [shape, start, layer] = ["shape", "start", "layer"].map((trait) => model.get(trait));
     const arm = arms.find((one) => one.shape === shape && one.start === start);
-    if (!arm) throw new Error(`no alpha per ${shape} began at ${start}`);
+    if (!arm) throw new Error(fill(words.arm, { shape, start }));
     const some = labLayer(arm, layer), moved = some.filter((i) => arm.moved[i]);
     const colours = palette(), state = [shape, start, layer, colours.text].join();
     if (state !== shown) {
@@ -199,19 +187,19 @@ function render({ model, el }) {
     task.adapted("network", path, { colour: colours.vermilion });
     task.finish();
 
-    const test = labInterval(arm.test), after = `after ${steps} step${steps === 1 ? "" : "s"}`;
-    const sizes = moved.map((i) => arm.own[i]), negative = sizes.filter((rate) => rate < 0).length;
+    const test = labInterval(arm.test), sizes = moved.map((i) => arm.own[i]);
+    const negative = sizes.filter((rate) => rate < 0).length;
     const largest = Array.from(sizes).sort((a, b) => Math.abs(b) - Math.abs(a))[0];
-    setReadout(frame, "test", test, "test tasks, error after 1 step");
-    setReadout(frame, "rates", String(some.length), "rates shown");
-    setReadout(frame, "unmoved", labShare(some.length - moved.length, some.length), "never moved");
-    setReadout(frame, "negative", labShare(negative, moved.length), "of the moved, negative");
-    setReadout(frame, "median", labMedian(sizes), "their median");
-    setReadout(frame, "largest", sizes.length ? String(Number(largest.toPrecision(2))) : "–", "the largest in size");
-    setReadout(frame, "before", sineError(path[0].error), "this task, error before");
-    setReadout(frame, "after", sineError(path[steps].error), after);
-    const result = arm.test.length ? `error ${test} after one step on test tasks` : "in training";
-    frame.say(`Rates, ${LAB_SHAPES[shape]}, from ${start}: ${result}. ${sineStory("This task", path, steps)}`);
+    const said = {
+      test, rates: String(some.length), unmoved: labShare(some.length - moved.length, some.length),
+      negative: labShare(negative, moved.length), median: labMedian(sizes),
+      largest: sizes.length ? String(Number(largest.toPrecision(2))) : words.none,
+      before: sineError(path[0].error), after: sineError(path[steps].error),
+    };
+    for (const [name, text] of Object.entries(said)) setReadout(frame, name, text, fill(words.readouts[name], { count: steps }));
+    const story = sineStory(words.task, path, steps);
+    const result = arm.test.length ? words.trained : words.untrained;
+    frame.say(`${fill(result, { shape: words.shapes[shape], start, error: test })} ${story}`);
   });
   return frame.close;
 }

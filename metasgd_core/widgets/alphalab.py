@@ -65,8 +65,8 @@ class AlphaLab(SineFigure):
     """
 
     sources = (
-        "shared/numbers.js", "shared/network.js", "shared/frame.js", "shared/draw.js",
-        "shared/sinusoid.js", "alphalab.js",
+        "shared/words.js", "shared/numbers.js", "shared/network.js", "shared/frame.js",
+        "shared/draw.js", "shared/sinusoid.js", "alphalab.js",
     )
     _figure_id = "alpha-lab"
 

@@ -1,197 +1,29 @@
-// A CartPole that plays in the page. The step is gymnasium's, the gradient is that of
-// metasgd_core.policy_gradient; tests/book/test_parity_cartpole.py holds both to the originals.
-
-const CART = {
-  step: 0.02, edge: 2.4, lean: (12 * 2 * Math.PI) / 360, // s, m, rad: as CartPole-v1 has them
-  start: 0.05, horizon: 500, discount: 0.99, rounding: 1e-4, // as metasgd_core has them
-  episodes: 10, updates: 3, training: 30, seen: [1, 1, 5, 1],
-};
-// In the order of their bytes: a stored notebook sorts the names of an object.
-const CART_STARTS = ["random", "MAML", "Meta-SGD", "joint"];
-const PHYSICS = ["length", "masspole", "masscart", "force", "gravity"];
-
-/**
- * The state 0.02 s later (Euler's method, as in gymnasium).
- * @param {{length: number, masspole: number, masscart: number, force: number, gravity: number}} task
- * @param {ArrayLike<number>} state position (m), velocity (m/s), angle (rad), spin (rad/s)
- * @param {0|1} action 1 pushes with the force, 0 against it
- * @returns {number[]}
- */
-function stepCart(task, [position, velocity, angle, spin], action) {
-  const { length, masspole, masscart, gravity } = task, total = masspole + masscart;
-  const moment = masspole * length, cos = Math.cos(angle), sin = Math.sin(angle);
-  const temp = ((action ? task.force : -task.force) + moment * (spin * spin) * sin) / total;
-  const angular = (gravity * sin - cos * temp) /
-    (length * (4 / 3 - (masspole * (cos * cos)) / total));
-  const linear = temp - (moment * angular * cos) / total;
-  return [position + CART.step * velocity, velocity + CART.step * linear,
-    angle + CART.step * spin, spin + CART.step * angular];
-}
-
-/** Whether the cart has left the track or the pole has fallen. */
-function cartFell(state) {
-  return !(Math.abs(state[0]) <= CART.edge && Math.abs(state[2]) <= CART.lean);
-}
-
-/** What the step into this state brought: with a side, 1 only if the pole stands on that side. */
-function cartReward(task, after) {
-  return task.side ? Number(!cartFell(after) && task.side * after[0] > 0) : 1;
-}
-
-/** The seed of one purpose's own sequence: a number of the seed's sequence, as a whole number. */
-function cartStream(seed, purpose) {
-  return Math.floor(mulberry(seed, purpose) * 2 ** 32) | 0;
-}
-
-/** Where the episode begins whose four numbers start at the place `from` of a sequence. */
-function cartStart(stream, from = 0) {
-  return [0, 1, 2, 3].map((i) => CART.start * (2 * mulberry(stream, from + i) - 1));
-}
-
-/** How much the policy prefers action 1, for each state: the logit of its probability. */
-function cartLogits(net, theta, states) {
-  const seen = Float64Array.from(states, (value, i) => value * CART.seen[i % 4]);
-  const both = forward(net, theta, seen);
-  return Float64Array.from({ length: both.length / 2 }, (_, i) => both[2 * i + 1] - both[2 * i]);
-}
-
-/**
- * Episodes of one task that have yet to be played; `playEpisodes` plays them on. What step t of
- * episode i saw stands in row t * count + i.
- * @param {object} task physics and side
- * @param {number} stream seed of the starts and of the policy's chances
- * @param {number} count how many episodes
- */
-function beginEpisodes(task, stream, count, horizon = CART.horizon) {
-  return {
-    task, stream, count, horizon, steps: 0, lengths: new Int32Array(count),
-    observation: new Float64Array(horizon * count * 4),
-    action: new Uint8Array(horizon * count), reward: new Float64Array(horizon * count),
-    playing: Array.from({ length: count }, (_, i) => [i, cartStart(stream, 4 * i)]),
-  };
-}
-
-/**
- * Play all episodes on, side by side, by at most `limit` steps.
- * @returns {boolean} whether all have ended
- */
-function playEpisodes(run, net, theta, greedy, limit = Infinity) {
-  const { task, count, stream } = run;
-  for (; limit > 0 && run.steps < run.horizon && run.playing.length; limit--, run.steps++) {
-    const logits = cartLogits(net, theta, run.playing.flatMap(([, state]) => state));
-    run.playing = run.playing.filter((episode, k) => {
-      const [i, state] = episode, row = run.steps * count + i;
-      const chance = greedy ? 0.5 : mulberry(stream, 4 * count + row);
-      const action = Number(1 / (1 + Math.exp(-logits[k])) > chance);
-      episode[1] = stepCart(task, state, action);
-      run.observation.set(state, 4 * row);
-      run.action[row] = action;
-      run.reward[row] = cartReward(task, episode[1]);
-      run.lengths[i] = run.steps + 1;
-      return !cartFell(episode[1]);
-    });
-  }
-  return run.steps === run.horizon || !run.playing.length;
-}
-
-/** The mean return of played episodes. */
-function meanReturn(run) {
-  return run.reward.reduce((sum, r) => sum + r, 0) / run.count;
-}
-
-/**
- * Each step's advantage: its return-to-go, less the mean of the other episodes still playing, then
- * shifted and scaled to mean 0 and standard deviation 1 over all steps; 0 where none was taken.
- * @returns {Float64Array} in rows as the episodes have them
- */
-function cartAdvantages({ count, steps, lengths, reward }) {
-  const returns = new Float64Array(steps * count), advantage = new Float64Array(steps * count);
-  let largest = 0, taken = 0, sum = 0, squares = 0;
-  for (let t = steps - 1; t >= 0; t--) {
-    for (let i = 0; i < count; i++) {
-      const later = t + 1 < steps ? returns[(t + 1) * count + i] : 0;
-      returns[t * count + i] = t < lengths[i] ? reward[t * count + i] + CART.discount * later : 0;
-      largest = Math.max(largest, Math.abs(returns[t * count + i]));
-    }
-  }
-  const each = (act) => {
-    for (let t = 0; t < steps; t++) {
-      for (let i = 0; i < count; i++) if (t < lengths[i]) act(t * count + i, t);
-    }
-  };
-  each((row, t) => {
-    let others = 0, playing = 0;
-    for (let j = 0; j < count; j++) {
-      const other = t * count + j;
-      if (other !== row && t < lengths[j]) { others += returns[other]; playing++; }
-    }
-    advantage[row] = returns[row] - others / Math.max(playing, 1);
-    sum += advantage[row];
-    taken++;
-  });
-  each((row) => { squares += (advantage[row] -= sum / taken) ** 2; });
-  const spread = Math.sqrt(squares / taken);
-  each((row) => { advantage[row] = spread > CART.rounding * largest ? advantage[row] / spread : 0; });
-  return advantage;
-}
-
-/**
- * The gradient of the surrogate loss by theta: minus the mean over all steps of
- * advantage * gradient of log pi(action).
- * @returns {Float64Array}
- */
-function policyGradient(net, theta, run) {
-  const advantage = cartAdvantages(run), rows = [];
-  for (let row = 0; row < run.steps * run.count; row++) {
-    if (Math.floor(row / run.count) < run.lengths[row % run.count]) rows.push(row);
-  }
-  const states = new Float64Array(rows.length * 4), pull = new Float64Array(rows.length * 2);
-  rows.forEach((row, k) => states.set(run.observation.subarray(4 * row, 4 * row + 4), 4 * k));
-  const seen = states.map((value, i) => value * CART.seen[i % 4]);
-  const values = traceLayers(net, theta, seen), both = values.at(-1);
-  rows.forEach((row, k) => {
-    const right = 1 / (1 + Math.exp(both[2 * k] - both[2 * k + 1]));
-    pull[2 * k] = (advantage[row] * (run.action[row] - right)) / rows.length;
-    pull[2 * k + 1] = -pull[2 * k];
-  });
-  return backward(net, theta, seen, pull, values);
-}
-
-/** One inner step: theta - alpha * gradient, with a rate for each number. */
-function policyStep(net, theta, alpha, run) {
-  const gradient = policyGradient(net, theta, run);
-  return theta.map((p, i) => p - alpha[i] * gradient[i]);
-}
+// A CartPole that plays in the page: what is seen of cart.js, and what the reader can do to it.
 
 /** Whether nothing was trained before and every step pays: the CartPole that everybody knows. */
 function cartIsPlain(get) {
   return get("start") === "random" && get("side") === 0;
 }
 
-/** The one sentence that says what is wrong with the state, or undefined. */
-function cartComplaint(get) {
-  const start = get("start"), most = start === "random" ? CART.training : CART.updates;
-  if (!CART_STARTS.includes(start)) return `There is no start ${start} here.`;
-  const positive = ["length", "masspole", "masscart"];
-  const wrong = PHYSICS.find((name) => !Number.isFinite(get(name)) ||
-    (positive.includes(name) && get(name) <= 0));
-  if (wrong) return `A CartPole cannot have ${wrong} = ${get(wrong)}.`;
-  const whole = { updates: most, seed: 2 ** 31 - 1, episode: 1e6, step: CART.horizon };
-  for (const [name, most] of Object.entries(whole)) {
-    if (!Number.isInteger(get(name)) || get(name) < 0 || get(name) > most) {
-      return `${name} must be a whole number from 0 to ${most}, got ${get(name)}.`;
-    }
+/** The one sentence that says what is wrong with the state, or nothing. */
+function cartProblem(get) {
+  const { starts, updates, training, words: { problems } } = CARTPOLE;
+  const start = get("start"), most = start === "random" ? training : updates;
+  if (!starts.includes(start)) return fill(problems.start, { value: start });
+  const positive = CART.physics.slice(0, 3);
+  const wrong = CART.physics.find((name) => !Number.isFinite(get(name)) || (positive.includes(name) && get(name) <= 0));
+  if (wrong) return fill(problems.physics, { name: wrong, value: get(wrong) });
+  const { seed, episode, step } = CARTPOLE.ranges, whole = { updates: [0, most], seed, episode, step };
+  for (const [name, [low, high]] of Object.entries(whole)) {
+    const value = get(name);
+    if (!Number.isInteger(value) || value < low || value > high) return fill(problems.whole, { name, low, high, value });
   }
-  if (![1, -1, 0].includes(get("side"))) return `The side must be 1, -1 or 0, got ${get("side")}.`;
+  if (![1, -1, 0].includes(get("side"))) return fill(problems.side, { value: get("side") });
   const state = get("state"), tasks = get("history");
-  if (![0, 4].includes(state.length) || !state.every(Number.isFinite)) {
-    return "The cart's state must be empty or four finite numbers.";
-  }
+  if (![0, 4].includes(state.length) || !state.every(Number.isFinite)) return problems.state;
   const possible = (task) => task.length === 7 && task.every(Number.isFinite) &&
     task.slice(0, 3).every((v) => v > 0);
-  if (tasks.length > most || !tasks.every(possible)) {
-    return `The steps taken must be up to ${most} tasks of seven finite numbers.`;
-  }
+  return tasks.length > most || !tasks.every(possible) ? fill(problems.history, { most }) : "";
 }
 
 /** An SVG element at the end of another. */
@@ -209,19 +41,19 @@ function cartPart(parent, name, attributes) {
  *   buttons: HTMLElement}} and a row below it for buttons
  */
 function createCart(stage, push) {
-  const ground = 208, middle = 280;
+  const { words } = CARTPOLE, ground = 208, middle = 280;
   const box = element("div", { class: "mf-plot", style: "flex-basis: 100%; max-width: 560px" });
   stage.append(box);
   const svg = cartPart(box, "svg", { viewBox: "0 0 560 262", role: "group",
-    "aria-label": "The cart on its track, seen from the side" });
+    "aria-label": words.picture });
   const bright = cartPart(svg, "rect", { y: 8, height: 220, opacity: 0.18, "data-key": "side" });
   const word = cartPart(svg, "text", { y: 28, "text-anchor": "middle", style: "font-size: 20px" });
   const rail = cartPart(svg, "path", { fill: "none", "stroke-width": 2 });
   const ends = cartPart(svg, "path", { fill: "none", "stroke-width": 2, "stroke-dasharray": "6 4" });
-  const marks = [-2, -1, 0, 1, 2].map((at) => cartPart(svg, "text", { y: 258, style: "font-size: 18px",
+  const marks = Array.from({ length: 5 }, () => cartPart(svg, "text", { y: 258, style: "font-size: 18px",
     "text-anchor": "middle" }));
   const cart = cartPart(svg, "g", { tabindex: 0, role: "slider", "aria-valuemin": -CART.edge,
-    "aria-valuemax": CART.edge, "aria-label": "Cart: push it with the arrow keys, or drag it",
+    "aria-valuemax": CART.edge, "aria-label": words.cart,
     "data-lm-suppress-shortcuts": "true", "data-key": "cart" });
   cart.style.cursor = "grab";
   cartPart(cart, "rect", { x: -45, width: 90, y: -20, height: 60, fill: "transparent" }); // for thumbs
@@ -241,7 +73,8 @@ function createCart(stage, push) {
       return across !== 0;
     },
   });
-  const draw = ({ state: [x, velocity, angle], length, side, quiet }) => {
+  const draw = ({ state, length, side, quiet }) => {
+    const [x, velocity, angle] = state;
     const colour = palette();
     scale = Math.min(100, 165 / (2 * length));
     const edge = CART.edge * scale, tip = 2 * length * scale;
@@ -249,19 +82,19 @@ function createCart(stage, push) {
     bright.setAttribute("width", side ? edge : 0);
     bright.setAttribute("fill", colour.green);
     word.setAttribute("x", middle + side * edge / 2);
-    word.textContent = side ? "pays" : "";
+    word.textContent = side ? words.pays : "";
     rail.setAttribute("d", `M0 ${ground + 15}H560`);
     rail.setAttribute("stroke", colour.grey);
     ends.setAttribute("d", `M${middle - edge} 8V228M${middle + edge} 8V228`);
     ends.setAttribute("stroke", colour.text);
     marks.forEach((mark, i) => {
       mark.setAttribute("x", middle + (i - 2) * scale);
-      mark.textContent = i % 2 && scale < 40 ? "" : `${i - 2}${i === 4 ? " m" : ""}`;
+      mark.textContent = i % 2 && scale < 40 ? "" : i === 4 ? fill(words.metres, { place: i - 2 }) : i - 2;
     });
     cart.setAttribute("transform", `translate(${middle + x * scale} ${ground})`);
     if (!quiet) { // a film would be read out picture by picture
       cart.setAttribute("aria-valuenow", x.toFixed(2));
-      cart.setAttribute("aria-valuetext", `${x.toFixed(2)} m, ${velocity.toFixed(2)} m/s`);
+      cart.setAttribute("aria-valuetext", fill(words.moving, { place: x.toFixed(2), speed: velocity.toFixed(2) }));
     }
     const at = (a) => `${tip * Math.sin(a)} ${-tip * Math.cos(a)}`;
     leans.setAttribute("d", `M${at(-CART.lean)}L0 0L${at(CART.lean)}`);
@@ -282,66 +115,50 @@ function createCart(stage, push) {
 
 /** Draw the figure and keep it up to date. */
 function render({ model, el }) {
-  const get = (name) => model.get(name), net = makeNetwork([4, 64, 2], "tanh");
-  const plain = cartIsPlain(get), most = plain ? CART.training : CART.updates;
+  const get = (name) => model.get(name), net = makeNetwork([4, 64, 2], "tanh"), { horizon } = CART;
+  const { words } = CARTPOLE, plain = cartIsPlain(get), most = plain ? CARTPOLE.training : CARTPOLE.updates;
+  const { title, goal } = plain ? words.plain : words;
   const frame = createFrame(el, model, {
-    title: plain ? "A policy that learns to balance" : "A CartPole that finds out which side pays",
-    goal: plain
-      ? "Take one step after the other: how many until the pole stands for 450 of 500? Then make " +
-        "the cart heavy, so that it falls. Do more steps bring it back?"
-      : "Pick the side that pays; the policy is not told. Let it collect ten episodes and take " +
-        "one step: does it find the side? Then change the physics until the adapted policy lets " +
-        "the pole fall.",
-    check: (state) => {
+    title, goal,
+    fits(state) {
       const linked = (name) => state[name] ?? get(name);
-      return cartComplaint(linked) || (plain && !cartIsPlain(linked));
+      return !cartProblem(linked) && (!plain || cartIsPlain(linked));
     },
   });
   let starts;
   try {
-    starts = storedStarts(net, get("_weights"), CART_STARTS, get("_rates"));
+    starts = storedStarts(net, get("_weights"), CARTPOLE.starts, get("_rates"));
   } catch (error) {
-    return frame.fail(`This figure cannot be drawn: ${error.message}.`);
+    return frame.fail(fill(FRAME.words.undrawn, { reason: error.message }));
   }
   const { draw, buttons } = createCart(frame.stage, push);
-  const paths = createPlot(frame, { width: 560, height: 260, x: [0, CART.horizon], y: [-0.6, 0.6],
-    xlabel: "step (0.02 s each)", ylabel: "position in m",
-    label: "Position of the cart in ten fresh episodes of the policy, and in the one you see" });
+  const paths = createPlot(frame, { width: 560, height: 260, x: [0, horizon], y: [-0.6, 0.6],
+    xlabel: words.time, ylabel: words.position, label: words.paths });
   const bars = createPlot(frame, { width: 560, height: 220, x: [-0.1 * most, 1.1 * most],
-    y: [0, 560], xlabel: "steps, on ten episodes each", ylabel: "return",
-    label: "Mean return of ten episodes against the number of steps" });
+    y: [0, 560], xlabel: words.steps, ylabel: words.return, label: words.returns });
 
-  const film = (label, onClick) => addButton(frame, { label, onClick, parent: buttons });
-  const play = film("Play", () => (playing ? pause() : resume()));
-  film("Single step", () => { pause(); advance(); save(); });
-  film("New episode", () => { pause(); renew(); save(); });
-  film("Push left", () => push(-0.5));
-  film("Push right", () => push(0.5));
-  if (!plain) {
-    addSelect(frame, { trait: "side", label: "the side that pays",
-      options: [[1, "right"], [-1, "left"], [0, "both: every step pays"]] });
-  }
-  addButton(frame, { label: "Collect 10 episodes, take one step", onClick: takeStep });
-  addSlider(frame, { trait: "updates", label: `${plain ? "" : "inner "}steps of the policy that plays`,
-    min: 0, max: most, step: 1 });
-  if (!plain) {
-    addSelect(frame, { trait: "start", label: "initialisation",
-      options: CART_STARTS.map((name) => [name, name === "joint" ? "joint, fine-tuned" : name]) });
-  }
-  const slider = (trait, label, unit, min, max, step, more) =>
-    addSlider(frame, { trait, label, unit, min, max, step, ...more });
-  slider("speed", "speed of the film", "×", 0.1, 4, 0.1, { digits: 1 });
-  slider("length", "half the pole's length", "m", 0.1, 4, 0.01, { log: true });
-  slider("masspole", "mass of the pole", "kg", 0.02, 2, 0.01, { log: true });
-  slider("masscart", "mass of the cart", "kg", 0.2, 5, 0.01, { log: true });
-  slider("force", "force", "N", 1, 30, 0.5, { digits: 1 });
-  slider("gravity", "gravity", "m/s²", 0, 30, 0.1, { digits: 1 });
-  if (!plain) addCheckbox(frame, { trait: "swapped", label: "left and right swapped" });
-  addCheckbox(frame, { trait: "greedy", label: "the likelier action, not a drawn one" });
-  addSeed(frame, { trait: "seed" });
+  const film = (label, onClick) => addButton(frame, label, onClick, buttons);
+  const play = film(words.play, () => (playing ? pause() : resume()));
+  film(words.single, () => { pause(); advance(); save(); });
+  film(words.renew, () => { pause(); renew(); save(); });
+  film(words.left, () => push(-0.5));
+  film(words.right, () => push(0.5));
+  if (!plain) addSelect(frame, CARTPOLE, "side", [1, -1, 0].map((side) => [side, words.sides[side]]));
+  addButton(frame, words.collect, takeStep, frame.controls);
+  const { updates, training } = words.controls;
+  addSlider(frame, { ranges: { updates: [0, most] }, words: { controls: { updates: plain ? training : updates } } }, "updates");
+  if (!plain) addSelect(frame, CARTPOLE, "start", CARTPOLE.starts.map((name) => [name, words.starts[name]]));
+  addSlider(frame, CARTPOLE, "speed", { step: 0.1, digits: 1 });
+  for (const trait of ["length", "masspole", "masscart"]) addSlider(frame, CARTPOLE, trait, { step: 0.01, log: true });
+  addSlider(frame, CARTPOLE, "force", { step: 0.5, digits: 1 });
+  addSlider(frame, CARTPOLE, "gravity", { step: 0.1, digits: 1 });
+  if (!plain) addCheckbox(frame, CARTPOLE, "swapped");
+  addCheckbox(frame, CARTPOLE, "greedy");
+  addSeed(frame, CARTPOLE);
 
   let playing = false, last = 0, seen = 0, due = 0, timer = 0, frameId = 0, alive = true;
-  let chain = [], scores = new Map(), job = null, trace = [], shown = "", mine = "";
+  const chain = [];
+  let scores = new Map(), job = null, trace = [], shown = "", mine = "";
 
   /** Set traits without sending them to Python: `save` does, where the film rests. */
   function put(values) {
@@ -355,7 +172,7 @@ function render({ model, el }) {
     model.save_changes();
   }
   function task() {
-    const physics = Object.fromEntries(PHYSICS.map((name) => [name, get(name)]));
+    const physics = Object.fromEntries(CART.physics.map((name) => [name, get(name)]));
     return { ...physics, force: get("swapped") ? -physics.force : physics.force, side: get("side") };
   }
 
@@ -381,7 +198,7 @@ function render({ model, el }) {
   }
   function present() {
     const { side, ...physics } = task();
-    return [...PHYSICS.map((name) => physics[name]), side, get("seed")];
+    return [...CART.physics.map((name) => physics[name]), side, get("seed")];
   }
   function takeStep() {
     const from = Math.min(get("updates"), most - 1);
@@ -394,7 +211,7 @@ function render({ model, el }) {
     return state.length ? state : cartStart(cartStream(get("seed"), 10 + get("episode")));
   }
   function over() {
-    return get("step") >= CART.horizon || cartFell(where());
+    return get("step") >= horizon || cartFell(where());
   }
   function renew() {
     trace = [];
@@ -420,7 +237,7 @@ function render({ model, el }) {
   function resume() {
     if (over()) renew();
     playing = true;
-    play.textContent = "Pause";
+    play.textContent = words.pause;
     last = performance.now();
     due = 0;
     frameId = requestAnimationFrame(tick);
@@ -428,7 +245,7 @@ function render({ model, el }) {
   function pause() {
     if (!playing) return;
     playing = false;
-    play.textContent = "Play";
+    play.textContent = words.play;
     cancelAnimationFrame(frameId);
     if (alive) show();
     save();
@@ -452,10 +269,10 @@ function render({ model, el }) {
     const [x, v, angle, spin] = where(), fallen = cartFell([x, v, angle, spin]);
     draw({ state: [x, v, angle, spin], length: get("length"), side: get("side"), quiet: playing });
     const signed = (value, digits) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
-    setReadout(frame, "cart", `step ${get("step")} of ${CART.horizon}` +
-      `${fallen ? ", the pole fell or the track ended" : ""}; earned ${get("earned")}; ` +
-      `position ${signed(x, 2)} m, velocity ${signed(v, 2)} m/s, ` +
-      `angle ${signed(angle * 180 / Math.PI, 1)}°, turning ${signed(spin, 2)} rad/s`, "Cart");
+    setReadout(frame, "cart", fill(fallen ? words.fallen : words.going, {
+      step: get("step"), horizon, earned: get("earned"), place: signed(x, 2), speed: signed(v, 2),
+      angle: signed(angle * 180 / Math.PI, 1), spin: signed(spin, 2),
+    }), words.readouts.cart);
     if (trace.length && trace.at(-1)[0] !== get("step")) trace = [];
     paths.curve("played", trace.map(([t]) => t), trace.map(([, at]) => at),
       { colour: palette().black, width: 2.5 });
@@ -520,30 +337,26 @@ function render({ model, el }) {
     bars.curve("returns", xs, means, { colour: shade, width: 2 });
     bars.points("returns-points", xs, means, { colour: shade, radius: 5 });
     bars.points("now", [now], [mean], { colour: colour.black, radius: 7 });
-    const name = (k) => `${k} step${k === 1 ? "" : "s"}`;
-    setReadout(frame, "return", `${mean.toFixed(1)} of ${CART.horizon} after ${name(now)}`,
-      "Return of ten fresh episodes");
+    const first = means[0].toFixed(0), share = (100 * right).toFixed(0);
+    setReadout(frame, "return", fill(words.after, { count: now, mean: mean.toFixed(1), horizon }), words.readouts.return);
     if (!plain) {
-      setReadout(frame, "balance", `${held.toFixed(1)} steps`, "The pole stood for");
-      setReadout(frame, "right", `${(100 * right).toFixed(0)} % of the time`, "On the right");
-      setReadout(frame, "returns", means.map((m, k) => `${name(k)}: ${m.toFixed(0)}`).join(" · "),
-        "Return, step by step");
+      setReadout(frame, "balance", fill(words.stood, { steps: held.toFixed(1) }), words.readouts.balance);
+      setReadout(frame, "right", fill(words.share, { share }), words.readouts.right);
+      setReadout(frame, "returns", means.map((m, k) => fill(words.each, { count: k, mean: m.toFixed(0) })).join(" · "), words.readouts.returns);
     }
     frame.root.setAttribute("aria-busy", "false");
-    const first = now ? `, before any step ${means[0].toFixed(0)}` : "";
-    const where = plain ? "" : `; ${(100 * right).toFixed(0)} % of the time on the right`;
-    frame.say(`Ten fresh episodes after ${name(now)}: return ${mean.toFixed(0)} of ` +
-      `${CART.horizon}${first}${where}.`);
+    const sentence = plain ? (now ? words.balanced : words.unlearned) : now ? words.adapted : words.unadapted;
+    frame.say(fill(sentence, { count: now, mean: mean.toFixed(0), horizon, first, share }));
   }
 
   /** Bring everything in line with the traits. */
   function refresh() {
     if (!alive) return;
-    const complaint = cartComplaint(get);
-    if (complaint) {
+    const problem = cartProblem(get);
+    if (problem) {
       alive = false;
       pause();
-      frame.fail(complaint);
+      frame.fail(problem);
       return;
     }
     if (playing && place() !== mine) pause(); // Reset, a link, or Python
@@ -556,19 +369,18 @@ function render({ model, el }) {
     const colour = palette();
     const key = [get("start"), get("updates"), get("history"), present(), get("greedy"), colour.text];
     if (shown === (shown = JSON.stringify(key))) return;
-    const side = get("side"), all = [0, CART.horizon], far = [2.5, 2.5];
+    const side = get("side"), all = [0, horizon], far = [2.5, 2.5];
     const rows = (way) => far.map((v) => Math.max(0, way * v));
     if (side) paths.area("side", all, rows(-side).map((v) => -v), rows(side), { colour: colour.green });
     else paths.remove("side");
     const bound = { colour: colour.grey, dash: "5 4" }, shade = ink();
     if (side) bars.curve("bound", bars.domain.x, [250, 250], bound);
     else bars.remove("bound");
-    paths.legend([{ label: "ten fresh episodes", colour: shade },
-      { label: "the episode you see", colour: colour.black },
-      ...(side ? [{ label: "the side that pays", colour: colour.green }] : [])]);
-    bars.legend([{ label: plain ? "the ten episodes that each step learned from" : "mean return", colour: shade },
-      ...(plain ? [{ label: "ten fresh ones of the policy that plays", colour: colour.black }] : []),
-      ...(side ? [{ label: "bound without adapting, mean of both sides", ...bound }] : [])]);
+    paths.legend([{ label: words.fresh, colour: shade }, { label: words.seen, colour: colour.black },
+      ...(side ? [{ label: words.paid, colour: colour.green }] : [])]);
+    bars.legend([{ label: plain ? words.learned : words.mean, colour: shade },
+      ...(plain ? [{ label: words.played, colour: colour.black }] : []),
+      ...(side ? [{ label: words.bound, ...bound }] : [])]);
     if (scores.size > 60) scores = new Map();
     frame.root.setAttribute("aria-busy", "true");
     clearTimeout(timer);

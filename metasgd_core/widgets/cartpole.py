@@ -13,25 +13,13 @@ from torch import Tensor
 
 from metasgd_core.plotting import PALETTE, draw_cartpole
 from metasgd_core.studies import load
-from metasgd_core.widgets.figure import Figure, png
+from metasgd_core.widgets.constants import CONSTANTS
+from metasgd_core.widgets.figure import Figure, png, within
 
-STARTS = ("random", "MAML", "Meta-SGD", "joint")
-#: How many steps may be taken: inner ones, and of training, from the random start.
-UPDATES, TRAINING = 3, 30
+_GIVEN = CONSTANTS["cartpole"]
+STARTS: tuple[str, ...] = _GIVEN["starts"]
 #: Lowest and highest value that a control may set.
-RANGES = {
-    "length": (0.1, 4.0),
-    "masspole": (0.02, 2.0),
-    "masscart": (0.2, 5.0),
-    "force": (1.0, 30.0),
-    "gravity": (0.0, 30.0),
-    "speed": (0.1, 4.0),
-    "updates": (0, UPDATES),
-    "seed": (0, 2**31 - 1),
-    "episode": (0, 10**6),
-    "step": (0, 500),
-    "earned": (0, 500),
-}
+RANGES: dict[str, tuple[float, float]] = _GIVEN["ranges"]
 _TASK = ("length", "masspole", "masscart", "force", "gravity", "side", "seed")
 
 
@@ -43,7 +31,7 @@ def starts() -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def _most(start: str) -> int:
-    return TRAINING if start == "random" else UPDATES
+    return int(_GIVEN["training" if start == "random" else "updates"])
 
 
 def _numbers(values: list[Any], count: int) -> bool:
@@ -90,8 +78,8 @@ class CartPolePlay(Figure):
     """
 
     sources = (
-        "shared/numbers.js", "shared/network.js", "shared/frame.js", "shared/draw.js",
-        "cartpole.js",
+        "shared/words.js", "shared/numbers.js", "shared/network.js", "shared/frame.js",
+        "shared/draw.js", "cart.js", "cartpole.js",
     )
     _figure_id = "cartpole"
 
@@ -124,13 +112,14 @@ class CartPolePlay(Figure):
         weights = torch.cat(parts).numpy().astype("<f4").tobytes()
         super().__init__(_weights=weights, _rates=rates, **traits)
 
-    @traitlets.validate(*RANGES)
-    def _check_range(self, proposal: Any) -> float:
-        name, value = proposal["trait"].name, proposal["value"]
-        low, high = RANGES[name] if name != "updates" else (0, _most(self.start))
-        if not low <= value <= high:
-            raise traitlets.TraitError(f"{name} must be from {low:g} to {high:g}, got {value}")
-        return float(value) if isinstance(low, float) else value
+    _in_range = within(RANGES)
+
+    @traitlets.validate("updates")
+    def _check_updates(self, proposal: Any) -> int:
+        taken, most = int(proposal["value"]), _most(self.start)
+        if not 0 <= taken <= most:
+            raise traitlets.TraitError(f"updates must be from 0 to {most}, got {taken}")
+        return taken
 
     @traitlets.validate("start")
     def _check_start(self, proposal: Any) -> str:

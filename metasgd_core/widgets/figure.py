@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -13,13 +14,33 @@ import traitlets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
 
+from metasgd_core.widgets.constants import constant
+
 HERE = Path(__file__).parent
 
 
 @cache
 def module_text(sources: tuple[str, ...]) -> str:
-    """Return the named files as one ES module: loaded from a blob, it cannot import others."""
-    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in sources)
+    """Return the named files as one ES module: loaded from a blob, it cannot import others.
+
+    Each script has the constant before it that Python gives to it.
+    """
+    paths = [HERE / name for name in sources]
+    return "\n".join(constant(p.stem) + p.read_text(encoding="utf-8") for p in paths)
+
+
+def within(ranges: Mapping[str, tuple[float, float]]) -> Any:
+    """Return a validator that keeps the traits of these names within their ranges."""
+
+    @traitlets.validate(*ranges)
+    def check(self: Figure, proposal: dict[str, Any]) -> float:
+        name, value = proposal["trait"].name, proposal["value"]
+        low, high = ranges[name]
+        if not low <= value <= high:
+            raise traitlets.TraitError(f"{name} must be from {low:g} to {high:g}, got {value}")
+        return float(value) if isinstance(low, float) else value
+
+    return check
 
 
 def png(picture: Picture) -> bytes:
@@ -44,7 +65,7 @@ class Figure(anywidget.AnyWidget):
         The state that the figure begins with.
     """
 
-    sources: ClassVar[tuple[str, ...]] = ("shared/frame.js", "shared/draw.js")
+    sources: ClassVar[tuple[str, ...]] = ("shared/words.js", "shared/frame.js", "shared/draw.js")
     _figure_id: ClassVar[str] = "figure"
     _css = module_text(("shared/figure.css",))
 

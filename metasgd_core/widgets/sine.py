@@ -13,10 +13,11 @@ from torch import Tensor
 from metasgd_core.studies import load
 from metasgd_core.tasks.sinusoid import Sinusoid
 from metasgd_core.types import Params
+from metasgd_core.widgets.constants import CONSTANTS
 from metasgd_core.widgets.figure import png
 from metasgd_core.widgets.sinusoid import SineFigure
 
-STARTS = ("random", "joint", "MAML", "FOMAML", "Reptile", "Meta-SGD")
+STARTS: tuple[str, ...] = CONSTANTS["sine"]["starts"]
 
 
 @cache
@@ -64,8 +65,8 @@ class AdaptSine(SineFigure):
     """
 
     sources = (
-        "shared/numbers.js", "shared/network.js", "shared/frame.js", "shared/draw.js",
-        "shared/sinusoid.js", "sine.js",
+        "shared/words.js", "shared/numbers.js", "shared/network.js", "shared/frame.js",
+        "shared/draw.js", "shared/sinusoid.js", "sine.js",
     )
     _figure_id = "sine"
 

@@ -15,9 +15,10 @@ from metasgd_core.adaptation import adapt, per_task
 from metasgd_core.models import predict
 from metasgd_core.tasks.sinusoid import SineTasks, Sinusoid
 from metasgd_core.types import Data, Params
-from metasgd_core.widgets.figure import Figure
+from metasgd_core.widgets.constants import CONSTANTS
+from metasgd_core.widgets.figure import Figure, within
 
-MOST_POINTS, MOST_STEPS = 20, 10
+RANGES, POINTS = CONSTANTS["sinusoid"]["ranges"], CONSTANTS["sinusoid"]["points"]
 #: The curve and the points that the page draws with this seed.
 SEED = 5
 FIRST = {"amplitude": 3.48, "phase": 2.43, "frequency": 1.0}
@@ -32,7 +33,7 @@ class SineFigure(Figure):
     steps : int
         Inner steps, 0 to 10.
     amplitude, phase, frequency : float
-        The curve y = A sin(omega x + b).
+        The curve y = A sin(omega x + b), A from 0.1 to 6, b from 0 to 6.28, omega from 0.2 to 3.
     on_curve : bool
         Whether the points lie on the curve. Their y is the curve's then, whatever `points` says.
     points : list of pair of float
@@ -53,31 +54,18 @@ class SineFigure(Figure):
     def _first_points(self) -> list[list[float]]:
         return [[x, FIRST["amplitude"] * math.sin(x + FIRST["phase"])] for x in FIRST_X]
 
-    @traitlets.validate("steps")
-    def _check_steps(self, proposal: Any) -> int:
-        if not 0 <= proposal["value"] <= MOST_STEPS:
-            raise traitlets.TraitError(
-                f"steps must be 0 to {MOST_STEPS}, got {proposal['value']}"
-            )
-        return proposal["value"]
-
-    @traitlets.validate("amplitude", "phase", "frequency")
-    def _check_curve(self, proposal: Any) -> float:
-        if not math.isfinite(proposal["value"]):
-            raise traitlets.TraitError(
-                f"{proposal['trait'].name} must be a finite number, got {proposal['value']}"
-            )
-        return proposal["value"]
+    _in_range = within(RANGES)
 
     @traitlets.validate("points")
     def _check_points(self, proposal: Any) -> list[list[float]]:
         points = [list(point) for point in proposal["value"]]
-        if not 1 <= len(points) <= MOST_POINTS or any(
+        least, most = POINTS
+        if not least <= len(points) <= most or any(
             len(point) != 2 or not all(math.isfinite(number) for number in point)
             for point in points
         ):
             raise traitlets.TraitError(
-                f"points must be 1 to {MOST_POINTS} pairs of finite numbers, got {points}"
+                f"points must be {least} to {most} pairs of finite numbers, got {points}"
             )
         return [[float(x), float(y)] for x, y in points]
 

@@ -12,20 +12,16 @@ from torch import Tensor
 from traitlets import Enum, Float, Int, List, TraitError, validate
 
 from metasgd_core.plotting import PALETTE
-from metasgd_core.widgets.figure import Figure, png
+from metasgd_core.widgets.constants import CONSTANTS
+from metasgd_core.widgets.figure import Figure, png, within
 
-# The optimisers of the chapter, and the range of every number that a control may set.
-OPTIMIZERS: dict[str, tuple[Any, dict[str, float]]] = {
-    "gradient descent": (torch.optim.SGD, {}),
-    "momentum": (torch.optim.SGD, {"momentum": 0.9}),
-    "Adam": (torch.optim.Adam, {}),
+_GIVEN = CONSTANTS["valley"]
+RANGES, REACH = _GIVEN["ranges"], _GIVEN["reach"]
+#: The optimisers of the chapter, with their settings.
+OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    name: (torch.optim.Adam if "betas" in settings else torch.optim.SGD, settings)
+    for name, settings in _GIVEN["optimizers"].items()
 }
-RATES = (0.001, 10.0)
-RANGES = {
-    "alpha": RATES, "alpha_1": RATES, "alpha_2": RATES,
-    "steps": (1, 100), "curvature": (1.0, 100.0), "angle": (-90.0, 90.0),
-}
-REACH = (3.0, 1.8)
 
 
 class Valley(Figure):
@@ -55,7 +51,7 @@ class Valley(Figure):
     """
 
     _figure_id = "valley"
-    sources = ("shared/frame.js", "shared/draw.js", "valley.js")
+    sources = ("shared/words.js", "shared/frame.js", "shared/draw.js", "valley.js")
 
     optimizer = Enum(tuple(OPTIMIZERS), "gradient descent").tag(sync=True)
     rates = Enum(("one", "each"), "one").tag(sync=True)
@@ -67,13 +63,7 @@ class Valley(Figure):
     angle = Float(0.0).tag(sync=True)
     start = List(Float(), [-2.5, 1.0], minlen=2, maxlen=2).tag(sync=True)
 
-    @validate(*RANGES)
-    def _in_range(self, proposal: dict[str, Any]) -> float:
-        name, value = proposal["trait"].name, proposal["value"]
-        low, high = RANGES[name]
-        if not low <= value <= high:
-            raise TraitError(f"{name} must be from {low:g} to {high:g}, got {value}")
-        return float(value) if isinstance(low, float) else value
+    _in_range = within(RANGES)
 
     @validate("start")
     def _on_the_map(self, proposal: dict[str, Any]) -> list[float]:

@@ -53,7 +53,8 @@ def settle(page):
 def build(folder, notebooks=NOTEBOOKS, index=INDEX):
     """Build a book of notebooks and a page of text, and return the folder of its pages."""
     for name in ("tools", "book/assets"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        unwanted = shutil.ignore_patterns("__pycache__", "node_modules")
+        shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
     for name in ("_config.yml", "pyproject.toml", "CITATION.cff", "book/references.bib"):
         shutil.copy(ROOT / name, folder / name)
     cell = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}

@@ -63,7 +63,8 @@ def by_torch(case):
 
 def test_walks_are_those_of_torch(page):
     cases = [draw_case(seed) for seed in range(CASES)]
-    walks = page.evaluate(RUN, [module_text(("valley.js",)).split("export default")[0], cases])
+    source = module_text(("shared/words.js", "valley.js")).split("export default")[0]
+    walks = page.evaluate(RUN, [source, cases])
     for case, walk in zip(cases, walks, strict=True):
         for mine, reference in zip((walk["path"], walk["losses"]), by_torch(case), strict=True):
             mine = torch.tensor(mine, dtype=torch.float64)

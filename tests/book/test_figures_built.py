@@ -148,6 +148,15 @@ def test_a_control_moves_its_number(page):
     assert page.faults == []
 
 
+def test_nothing_is_around_a_figure(page):
+    """The dark theme gives HTML from a notebook a pale frame, which makes a figure narrower."""
+    around = page.evaluate("""() => [...document.querySelectorAll(".mf-place")].map((place) => {
+        const { padding, backgroundColor } = getComputedStyle(place.parentElement);
+        return [padding, backgroundColor];
+    })""")
+    assert around == [["0px", "rgba(0, 0, 0, 0)"]] * len(FIGURES[page.name])
+
+
 def test_the_themes_switch_is_followed_at_once(page):
     """The button of the page: before the next frame the figure has its other colours."""
     settle(page)

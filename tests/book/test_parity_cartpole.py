@@ -1,6 +1,5 @@
 """The page's CartPole against gymnasium, and its policy gradient against torch, in Chromium."""
 
-from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -8,13 +7,12 @@ import pytest
 import torch
 from pace import in_page
 
-import metasgd_core
 from metasgd_core import MLP, CartPole, CartPoleTasks, Trajectories, init_theta, per_task
-from metasgd_core.tasks.cartpole import LIMITS, SEEN, START, STEP
+from metasgd_core.tasks.cartpole import LIMITS, SEEN, START
+from metasgd_core.widgets.figure import module_text
 
 pytestmark = pytest.mark.browser
 
-WIDGETS = Path(metasgd_core.__file__).parent / "widgets"
 F64 = torch.float64
 STANDARD = {"length": 0.5, "masspole": 0.1, "masscart": 1.0, "force": 10.0, "gravity": 9.8}
 RANGES = {"length": (0.1, 4.0), "masspole": (0.02, 2.0), "masscart": (0.2, 5.0),
@@ -23,11 +21,10 @@ RANGES = {"length": (0.1, 4.0), "masspole": (0.02, 2.0), "masscart": (0.2, 5.0),
 
 @pytest.fixture(scope="module")
 def page(browser):
-    """An empty page that knows the functions of numbers.js, network.js and cartpole.js."""
+    """An empty page that knows the functions of the model, cart.js, and no picture."""
     page = browser.new_page()
-    for name in ("shared/numbers.js", "shared/network.js", "cartpole.js"):
-        text = (WIDGETS / name).read_text(encoding="utf-8")
-        page.add_script_tag(content=text.replace("export default { render };", ""))
+    names = ("shared/words.js", "shared/numbers.js", "shared/network.js", "cart.js")
+    page.add_script_tag(content=module_text(names))
     yield page
     page.close()
 
@@ -63,17 +60,6 @@ def played():
             over = terminated or truncated
         episodes.append({"task": physics, "states": states, "actions": actions, "flags": flags})
     return episodes
-
-
-def test_the_constants_are_the_packages(page):
-    cart = page.evaluate("CART")
-    family = CartPole()
-    assert (cart["step"], cart["start"]) == (STEP, START)
-    assert (cart["edge"], cart["lean"]) == LIMITS
-    assert cart["seen"] == list(SEEN)
-    assert cart["horizon"] == family.horizon
-    assert cart["discount"] == family.objective.discount
-    assert cart["rounding"] == metasgd_core.policy_gradient.ROUNDING
 
 
 def test_each_step_is_gymnasiums_to_1e_14(page, played):

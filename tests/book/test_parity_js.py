@@ -11,7 +11,7 @@ from metasgd_core.widgets.figure import module_text
 
 pytestmark = pytest.mark.browser
 
-SOURCE = module_text(("shared/numbers.js", "shared/network.js"))
+SOURCE = module_text(("shared/words.js", "shared/numbers.js", "shared/network.js"))
 CASES = 240
 #: Relative to the largest entry of what is compared.
 TOLERANCE = 1e-9

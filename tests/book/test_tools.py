@@ -133,7 +133,8 @@ def test_a_machine_of_half_the_speed_is_twice_as_slow():
 
 
 def install(folder, **environment):
-    shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    unwanted = shutil.ignore_patterns("__pycache__", "node_modules")
+    shutil.copytree(ROOT / "tools", folder / "tools", ignore=unwanted)
     (folder / "requirements.txt").write_text("torch==2.13.0\nno-such-package==1\n")
     quiet = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
     return subprocess.run(

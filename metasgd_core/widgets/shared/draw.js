@@ -7,7 +7,12 @@ function svgNode(tag, attributes = {}) {
   return node;
 }
 
-/** Round places of an axis: about `count` of them; decades on a logarithmic one. */
+/**
+ * Round places of an axis: about `count` of them; decades on a logarithmic one.
+ * @param {number[]} domain
+ * @param {boolean} log
+ * @param {number} count
+ */
 function axisTicks([low, high], log, count) {
   const ticks = [];
   if (log) {
@@ -69,7 +74,7 @@ function makeDraggable(node, svg, { onDrag, onKey }) {
   }
   node.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-    if (!step || event.altKey || event.ctrlKey || event.metaKey || !onKey(...step, event.shiftKey)) return;
+    if (!step || event.altKey || event.ctrlKey || event.metaKey || !onKey(step[0], step[1], event.shiftKey)) return;
     event.preventDefault();
     event.stopPropagation();
   });
@@ -202,7 +207,8 @@ function createPlot(frame, options) {
       repaint();
     },
     curve: (name, xs, ys, style = {}) => path(name, style, () => trace(xs, ys)),
-    points(name, xs, ys, { colour, radius = 4, shape = "circle", ...style } = {}) {
+    /** @type {(name: string, xs: ArrayLike<number>, ys: ArrayLike<number>, style: Style) => SVGElement} */
+    points(name, xs, ys, { colour, radius = 4, shape = "circle", ...style }) {
       const open = shape === "cross" || shape === "plus";
       return path(name, { colour, width: open ? 2 : 0, fill: open ? "none" : colour, ...style }, () => {
         let d = "";
@@ -227,8 +233,8 @@ function createPlot(frame, options) {
     }),
     bars: (name, edges, counts, { colour, opacity = 0.8 }) => path(name, { colour, width: 0, fill: colour, opacity }, () =>
       Array.from(counts, (count, i) => `M${at(edges[i], y[0])}V${Y(count)}H${X(edges[i + 1])}V${Y(y[0])}Z`).join("")),
-    text: (name, tx, ty, string, { colour, anchor = "middle" } = {}) => put(name, "text", (node) => {
-      const attributes = { x: X(tx), y: Y(ty), fill: colour ?? "currentColor", "text-anchor": anchor };
+    text: (name, tx, ty, string, { colour }) => put(name, "text", (node) => {
+      const attributes = { x: X(tx), y: Y(ty), fill: colour ?? "currentColor", "text-anchor": "middle" };
       for (const [key_, value] of Object.entries(attributes)) node.setAttribute(key_, value);
       node.textContent = string;
     }),
@@ -280,7 +286,7 @@ function createPlot(frame, options) {
         if (dot) g.setAttribute("transform", `translate(${px} ${py})`);
         if (dot) dot.setAttribute("fill", colour ?? "currentColor");
         const spoken = { // a slider has one number, this one has two: they are the text of its value
-          "aria-label": text, "aria-valuetext": `x ${Number(hx.toPrecision(3))}, y ${Number(hy.toPrecision(3))}`,
+          "aria-label": text, "aria-valuetext": fill(DRAW.words.place, { x: Number(hx.toPrecision(3)), y: Number(hy.toPrecision(3)) }),
           "aria-valuenow": hx, "aria-valuemin": x[0], "aria-valuemax": x[1],
         };
         for (const [key_, value] of Object.entries(spoken)) g.setAttribute(key_, value);
@@ -288,7 +294,7 @@ function createPlot(frame, options) {
       const item = items.get(name);
       if (item.held) return node;
       item.held = held;
-      const fixed = { class: "mf-handle", role: "slider", "aria-roledescription": "movable point", tabindex: 0, "data-lm-suppress-shortcuts": "true" };
+      const fixed = { class: "mf-handle", role: "slider", "aria-roledescription": DRAW.words.point, tabindex: 0, "data-lm-suppress-shortcuts": "true" };
       for (const [key_, value] of Object.entries(fixed)) node.setAttribute(key_, value);
       node.append(svgNode("circle", { r: 13, class: "mf-target" }), svgNode("circle", { r: 6.5, class: "mf-dot" }));
       item.paint();

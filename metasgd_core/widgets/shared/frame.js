@@ -3,7 +3,13 @@
 
 const NEEDED = ["DOMPoint", "MutationObserver", "ResizeObserver", "structuredClone"];
 
-/** An HTML element with its attributes (`text`: its content) and children. */
+/**
+ * An HTML element with its attributes (`text`: its content) and children.
+ * @param {string} tag
+ * @param {{text?: string, [attribute: string]: any}} [attributes]
+ * @param {...(Node|string)} children
+ * @returns {any}
+ */
 function element(tag, { text, ...attributes } = {}, ...children) {
   const node = document.createElement(tag);
   // In JupyterLab a letter, an arrow or Enter is the notebook's own, unless the focused node says no.
@@ -23,26 +29,14 @@ function isDark() {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-/**
- * The book's colours (metasgd_core.plotting.PALETTE), with text, grid and background of the theme. On
- * white the three pale ones are darker: a line needs a contrast of 3 to 1.
- */
+/** The book's colours (metasgd_core.plotting.PALETTE), with text, grid and background of the theme. */
 function palette() {
-  const dark = isDark(), text = dark ? "#e8e8e8" : "#222222";
-  return {
-    black: text, grey: dark ? "#9a9a9a" : "#767676", blue: "#0072B2", green: "#009E73", vermilion: "#D55E00",
-    sky: dark ? "#56B4E9" : "#2A93D1", orange: dark ? "#E69F00" : "#C27C00", purple: dark ? "#CC79A7" : "#C46E9F",
-    text, grid: dark ? "#3a3f47" : "#dddddd", background: dark ? "#14181e" : "#ffffff",
-  };
+  return FRAME.themes[isDark() ? "dark" : "light"];
 }
 
 /** The colour that a method has on every page. */
 function methodColour(name) {
-  const colour = {
-    random: "grey", joint: "sky", MAML: "blue", FOMAML: "purple", Reptile: "green",
-    "Meta-SGD": "vermilion", "learned scalar": "orange", "learned per tensor": "black",
-  }[name];
-  return palette()[colour || "text"];
+  return palette()[FRAME.methods[name] ?? "text"];
 }
 
 function prefersReducedMotion() {
@@ -68,14 +62,16 @@ function linkedParts() {
 
 /**
  * Put the figure's frame into `el`.
- * @param {{title: string, goal: string, summary?: string, check?: (state) => string}} options `check`
- *   returns what is wrong with the state of a link, if anything
+ * @param {HTMLElement} el
+ * @param {Model} model
+ * @param {{title: string, goal?: string, summary?: string, fits?: (state: any) => boolean}} options `fits`
+ *   says whether the state of a link can be
  * @returns the frame: root, stage, controls, say(text), fail(sentence), onRedraw(fn), redraw(), linked,
  *   and close(), which `render` returns: a notebook calls it when it closes this view
  */
-function createFrame(el, model, { title, goal, summary = "", check = () => "" }) {
-  const lacking = NEEDED.filter((feature) => !(feature in window));
-  if (lacking.length) throw new Error(`this browser has no ${lacking.join(" and no ")}`);
+function createFrame(el, model, { title, goal, summary, fits = () => true }) {
+  const { words } = FRAME, lacking = NEEDED.filter((feature) => !(feature in window));
+  if (lacking.length) throw new Error(fill(words.lacking, { feature: lacking.join(", ") }));
   // Counted in the document: each figure may have loaded this source for itself.
   const id = `mf-${window.bookFigureCount = (window.bookFigureCount ?? 0) + 1}`;
   const name = model.get("_figure") || "figure", traits = model.get("_state") || [];
@@ -122,7 +118,7 @@ function createFrame(el, model, { title, goal, summary = "", check = () => "" })
         for (const plot of frame.plots) plot.fit();
         for (const draw of redrawers) if (!failed) draw();
       } catch (error) {
-        frame.fail(`This figure has stopped: ${error.message}.`);
+        frame.fail(fill(words.stopped, { reason: error.message }));
         console.debug(error);
       }
     },
@@ -152,33 +148,27 @@ function createFrame(el, model, { title, goal, summary = "", check = () => "" })
       const state = JSON.parse(decodeURIComponent(part));
       const wrong = Object.entries(state).some(([trait, value]) => !traits.includes(trait)
         || !sameKind(value, defaults[trait]) || checks[trait] && !checks[trait](value));
-      if (wrong || check(state)) throw new Error();
+      if (wrong || !fits(state)) throw new Error();
       frame.set(state);
       note.textContent = "";
     } catch {
-      note.textContent = "The link to this figure's state is damaged: it shows what it begins with.";
+      note.textContent = words.damaged;
     }
   }
 
-  addButton(frame, {
-    label: "Reset", parent: buttons,
-    onClick: () => { frame.set(structuredClone(defaults)); note.textContent = ""; },
-  });
+  addButton(frame, words.reset, () => { frame.set(structuredClone(defaults)); note.textContent = ""; });
   if (frame.linked) {
     root.id = `figure-${name}`;
-    addButton(frame, {
-      label: "Link to this state", parent: buttons,
-      onClick: async () => {
-        const state = Object.fromEntries(traits.map((trait) => [trait, model.get(trait)]));
-        const parts = linkedParts().set(name, encodeURIComponent(JSON.stringify(state)));
-        const query = [...parts].map(([key, text]) => `${key}=${text}`).join("&");
-        history.replaceState(null, "", `#${root.id}?${query}`);
-        note.textContent = "The address of this page now holds this state.";
-        try {
-          await navigator.clipboard.writeText(location.href);
-          note.textContent = "The address of this page now holds this state, and is copied.";
-        } catch { /* the address bar has it */ }
-      },
+    addButton(frame, words.link, async () => {
+      const state = Object.fromEntries(traits.map((trait) => [trait, model.get(trait)]));
+      const parts = linkedParts().set(name, encodeURIComponent(JSON.stringify(state)));
+      const query = [...parts].map(([key, text]) => `${key}=${text}`).join("&");
+      history.replaceState(null, "", `#${root.id}?${query}`);
+      note.textContent = words.linked;
+      try {
+        await navigator.clipboard.writeText(location.href);
+        note.textContent = words.copied;
+      } catch { /* the address bar has it */ }
     });
     addEventListener("hashchange", restore, { signal: closing.signal });
   }
@@ -196,7 +186,7 @@ function createFrame(el, model, { title, goal, summary = "", check = () => "" })
 }
 
 /** A row of the controls: a label tied to its input, and a read-out. */
-function addRow(frame, { trait, label }, input, readout) {
+function addRow(frame, trait, label, input, readout) {
   input.id = `${frame.id}-${trait}`;
   input.dataset.trait = trait;
   const row = element("div", { class: "mf-row" }, element("label", { for: input.id, text: label }), input);
@@ -206,18 +196,27 @@ function addRow(frame, { trait, label }, input, readout) {
 }
 
 /**
- * A native range input. With `log` it moves evenly in the logarithm, `step` in powers of ten, and
- * `digits` are significant ones; otherwise they are decimals.
+ * A native range input, with the range, the label and the unit that the figure's constant has for
+ * the trait. With `log` it moves evenly in the logarithm, `step` in powers of ten, and `digits` are
+ * significant ones; otherwise they are decimals.
+ * @param {any} frame
+ * @param {Table} table
+ * @param {string} trait
+ * @param {{step?: number, digits?: number, log?: boolean}} [way]
  */
-function addSlider(frame, { trait, label, min, max, step = 1, unit = "", digits, log = false }) {
+function addSlider(frame, { ranges, words }, trait, { step = 1, digits, log = false } = {}) {
+  const [min, max] = ranges[trait], unit = words.units?.[trait];
   const places = digits ?? (log ? 3 : Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
   const to = log ? Math.log10 : (v) => v;
   const span = to(max) - to(min), even = log ? span * (1 - 1e-12) / Math.round(span / step) : step; // so that it reaches its end
   const from = log ? (v) => Number((10 ** v).toPrecision(Math.max(3, places))) : (v) => v;
-  const read = (v) => (log ? String(Number(v.toPrecision(places))) : v.toFixed(places)) + (unit === "°" ? unit : unit && ` ${unit}`);
+  const read = (v) => {
+    const value = log ? String(Number(v.toPrecision(places))) : v.toFixed(places);
+    return unit ? fill(unit, { value }) : value;
+  };
   const input = element("input", { type: "range", min: to(min), max: to(max), step: even });
   const readout = element("output", { "data-readout": trait });
-  addRow(frame, { trait, label }, input, readout);
+  addRow(frame, trait, words.controls[trait], input, readout);
   readout.htmlFor = input.id;
   input.addEventListener("input", () => {
     frame.set({ [trait]: Math.min(max, Math.max(min, from(Number(input.value)))) });
@@ -233,25 +232,25 @@ function addSlider(frame, { trait, label, min, max, step = 1, unit = "", digits,
   return input;
 }
 
-/** @param {{options: string[][]}} choices pairs of a value and its text */
-function addSelect(frame, { trait, label, options }) {
+/** A list to choose from: `options` are pairs of a value and its text. */
+function addSelect(frame, { words }, trait, options) {
   const input = element("select", {}, ...options.map(([value, text]) => element("option", { value, text })));
   input.addEventListener("change", () => frame.set({ [trait]: options[input.selectedIndex][0] }));
   frame.checks[trait] = (value) => options.some(([known]) => known === value);
   frame.syncs.push(() => {
     input.selectedIndex = options.findIndex(([value]) => value === frame.model.get(trait));
   });
-  return addRow(frame, { trait, label }, input);
+  return addRow(frame, trait, words.controls[trait], input);
 }
 
-function addCheckbox(frame, { trait, label }) {
+function addCheckbox(frame, { words }, trait) {
   const input = element("input", { type: "checkbox" });
   input.addEventListener("change", () => frame.set({ [trait]: input.checked }));
   frame.syncs.push(() => { input.checked = frame.model.get(trait); });
-  return addRow(frame, { trait, label }, input);
+  return addRow(frame, trait, words.controls[trait], input);
 }
 
-function addButton(frame, { label, onClick, parent = frame.controls }) {
+function addButton(frame, label, onClick, parent = frame.buttons) {
   const button = element("button", { type: "button", text: label });
   button.addEventListener("click", onClick);
   parent.append(button);
@@ -259,9 +258,10 @@ function addButton(frame, { label, onClick, parent = frame.controls }) {
 }
 
 /** The seed: a whole number that the reader sees and may change. */
-function addSeed(frame, { trait, label = "Seed" }) {
-  const input = element("input", { type: "number", min: 0, max: 2 ** 31 - 1, step: 1 });
-  const fits = (value) => Number.isInteger(value) && value >= 0 && value < 2 ** 31;
+function addSeed(frame, { ranges }) {
+  const trait = "seed", [min, max] = ranges[trait];
+  const input = element("input", { type: "number", min, max, step: 1 });
+  const fits = (value) => Number.isInteger(value) && value >= min && value <= max;
   input.addEventListener("change", () => {
     const value = Number(input.value);
     if (input.value !== "" && fits(value)) frame.set({ [trait]: value });
@@ -271,7 +271,7 @@ function addSeed(frame, { trait, label = "Seed" }) {
   frame.syncs.push(() => {
     if (document.activeElement !== input || Number(input.value) !== frame.model.get(trait)) input.value = frame.model.get(trait);
   });
-  return addRow(frame, { trait, label }, input);
+  return addRow(frame, trait, FRAME.words.seed, input);
 }
 
 /** Show a number that the figure computed; `label` is what stands before it. */

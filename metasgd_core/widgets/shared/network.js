@@ -6,8 +6,7 @@
  * named_parameters(): each layer's weight (row by row, out x in), then its bias.
  * @param {number[]} sizes widths from input to output, such as [1, 40, 40, 1]
  * @param {"relu"|"tanh"} activation applied after every layer but the last
- * @returns {{sizes: number[], activation: string, count: number,
- *   layers: {weight: number, bias: number, in: number, out: number}[]}}
+ * @returns {Network}
  */
 function makeNetwork(sizes, activation = "relu") {
   if (sizes.length < 2 || sizes.some((size) => !Number.isInteger(size) || size < 1)) {
@@ -65,7 +64,7 @@ function traceLayers(net, theta, xs) {
 
 /**
  * Predict.
- * @param {object} net from makeNetwork
+ * @param {Network} net
  * @param {Float64Array} theta its numbers
  * @param {ArrayLike<number>} xs inputs, row by row
  * @returns {Float64Array} outputs, row by row
@@ -77,7 +76,7 @@ function forward(net, theta, xs) {
 /**
  * The gradient of sum(outputs * outputGradient) by theta: with the gradient of a loss by the
  * outputs, the gradient of that loss.
- * @param {object} net from makeNetwork
+ * @param {Network} net
  * @param {Float64Array} theta its numbers
  * @param {ArrayLike<number>} xs inputs, row by row
  * @param {ArrayLike<number>} outputGradient one number an output, row by row
@@ -119,7 +118,7 @@ function backward(net, theta, xs, outputGradient, values = traceLayers(net, thet
 
 /**
  * The mean squared error and its gradient by theta.
- * @param {object} net from makeNetwork
+ * @param {Network} net
  * @param {Float64Array} theta its numbers
  * @param {ArrayLike<number>} xs inputs, row by row
  * @param {ArrayLike<number>} ys targets, row by row
@@ -140,7 +139,7 @@ function squaredErrorGradient(net, theta, xs, ys) {
 
 /**
  * The inner loop: theta - alpha * gradient of the support error, several times.
- * @param {object} net from makeNetwork
+ * @param {Network} net
  * @param {Float64Array} theta where it begins; left unchanged
  * @param {number|Float64Array} alpha one rate, or one for each number of theta
  * @param {ArrayLike<number>} xs inputs of the support points

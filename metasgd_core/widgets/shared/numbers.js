@@ -28,10 +28,10 @@ function fromHalf(bits) {
  * @returns {Float64Array}
  */
 function numbersFromBytes(view, bits = 32) {
-  const from = view.byteOffset ?? 0, all = view.buffer ?? view;
-  if (view.byteLength % (bits / 8)) throw new Error(`${view.byteLength} bytes are no row of float${bits} numbers`);
+  if (view.byteLength % (bits / 8)) throw new Error(fill(NUMBERS.words.bytes, { bytes: view.byteLength, bits }));
   // A slice, because a view into a larger buffer need not begin at a multiple of four.
-  const bytes = all.slice(from, from + view.byteLength);
+  const bytes = view instanceof ArrayBuffer ? view
+    : view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
   return bits === 32 ? Float64Array.from(new Float32Array(bytes)) : Float64Array.from(new Uint16Array(bytes), fromHalf);
 }
 
@@ -39,14 +39,15 @@ function numbersFromBytes(view, bits = 32) {
  * Cut stored numbers into rows of these sizes; there must be as many, and all finite.
  * @param {DataView|ArrayBuffer|Uint8Array} view
  * @param {number[]} sizes
+ * @param {16|32} [bits]
  * @returns {Float64Array[]}
  */
 function storedRows(view, sizes, bits = 32) {
   const numbers = numbersFromBytes(view, bits), needed = sizes.reduce((sum, size) => sum + size, 0);
   if (needed !== numbers.length) {
-    throw new Error(`the weights should be ${needed} numbers and are ${numbers.length}`);
+    throw new Error(fill(NUMBERS.words.size, { needed, given: numbers.length }));
   }
-  if (!numbers.every(Number.isFinite)) throw new Error("a weight is not a finite number");
+  if (!numbers.every(Number.isFinite)) throw new Error(NUMBERS.words.finite);
   let at = 0;
   return sizes.map((size) => numbers.slice(at, (at += size)));
 }
@@ -54,7 +55,9 @@ function storedRows(view, sizes, bits = 32) {
 /**
  * Theta and alpha of each start, in the order of `names` (a stored notebook sorts the names of an
  * object).
- * @param {{count: number}} net
+ * @param {Network} net
+ * @param {DataView|ArrayBuffer|Uint8Array} view
+ * @param {readonly string[]} names
  * @param {Object<string, number|null>} rates one rate a start, or null where each number has its own
  * @returns {Object<string, {theta: Float64Array, alpha: Float64Array}>}
  */

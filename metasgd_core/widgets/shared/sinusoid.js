@@ -1,15 +1,15 @@
 // One curve of the family and its support points, in the reader's hand: what the figures on sines share.
 
-const SINE_GRID = Float64Array.from({ length: 61 }, (_, i) => -5 + i / 6);
-const SINE_MOST = 20; // points
-const SINE_LIMIT = 1e6; // an error beyond it is said in words
+const [SINE_LOW, SINE_HIGH, SINE_COUNT] = SINUSOID.grid;
+const SINE_GRID = Float64Array.from({ length: SINE_COUNT },
+  (_, i) => SINE_LOW + i * (SINE_HIGH - SINE_LOW) / (SINE_COUNT - 1));
 
 /** A curve of the family, and five of its points, as a seed gives them. */
 function sineTask(seed) {
-  const hundredth = (value) => Math.round(100 * value) / 100;
-  const amplitude = hundredth(0.1 + 4.9 * mulberry(seed, 0)), phase = hundredth(Math.PI * mulberry(seed, 1));
+  const drawn = (i, [low, high]) => Math.round(100 * (low + (high - low) * mulberry(seed, i))) / 100;
+  const amplitude = drawn(0, SINUSOID.family.amplitude), phase = drawn(1, SINUSOID.family.phase);
   const task = { amplitude, phase, frequency: 1 };
-  const points = Array.from({ length: 5 }, (_, i) => hundredth(10 * mulberry(seed, 2 + i) - 5))
+  const points = Array.from({ length: 5 }, (_, i) => drawn(2 + i, [SINE_LOW, SINE_HIGH]))
     .map((x) => [x, sineAt(task, x)]);
   return { ...task, points };
 }
@@ -33,7 +33,7 @@ function sineAdapt(net, { theta, alpha }, xs, ys, truth) {
 
 /** An error in words and digits. */
 function sineError(error) {
-  return error <= SINE_LIMIT ? String(Number(error.toPrecision(3))) : "diverged";
+  return error <= SINUSOID.limit ? String(Number(error.toPrecision(3))) : SINUSOID.words.diverged;
 }
 
 /** A prediction as the picture can bear it: what is far outside stays outside. */
@@ -42,19 +42,16 @@ function sineClip(y) {
 }
 
 /** What a row of the figure says about one start, for the eye and for the ear. */
-function sineStory(name, path, steps) {
-  const before = sineError(path[0].error), after = sineError(path[steps].error);
-  if (steps === 0) return `${name}, not yet adapted: error ${before}.`;
-  const many = `${name}, ${steps} step${steps > 1 ? "s" : ""}`;
-  if (before === "diverged") return `${many}: the error is beyond all measure, before and after.`;
-  if (after === "diverged") return `${many}: it has diverged; the error was ${before}.`;
-  const falls = path[steps].error <= path[0].error ? "falls" : "grows";
-  return `${many}: error ${falls} from ${before} to ${after}.`;
+function sineStory(name, path, count) {
+  const { words, limit } = SINUSOID, [first, last] = [path[0].error, path[count].error];
+  const sentence = count === 0 ? words.unadapted : !(first <= limit) ? words.lost
+    : !(last <= limit) ? words.diverges : last <= first ? words.falls : words.grows;
+  return fill(sentence, { name, count, before: sineError(first), after: sineError(last) });
 }
 
 /** The middle of the widest gap between points, walls included. */
 function sineGap(xs) {
-  const walls = [-5, ...[...xs].sort((a, b) => a - b), 5];
+  const walls = [SINE_LOW, ...[...xs].sort((a, b) => a - b), SINE_HIGH];
   let widest = 1;
   for (let i = 2; i < walls.length; i++) {
     if (walls[i] - walls[i - 1] > walls[widest] - walls[widest - 1]) widest = i;
@@ -62,12 +59,11 @@ function sineGap(xs) {
   return Math.round(50 * (walls[widest] + walls[widest - 1])) / 100;
 }
 
-/** What is wrong with the points of a linked state, if anything. */
-function sineCheck({ points = [[0, 0]], steps = 0 }) {
-  if (!Number.isInteger(steps)) return "steps must be a whole number";
-  const good = points.length >= 1 && points.length <= SINE_MOST &&
+/** Whether the points and steps of a linked state can be. */
+function sineFits({ points = [[0, 0]], steps = 0 }) {
+  const [least, most] = SINUSOID.points;
+  return Number.isInteger(steps) && points.length >= least && points.length <= most &&
     points.every((point) => point.length === 2 && point.every(Number.isFinite));
-  return good ? "" : `there must be 1 to ${SINE_MOST} points`;
 }
 
 /**
@@ -76,19 +72,13 @@ function sineCheck({ points = [[0, 0]], steps = 0 }) {
  *   when the next redraw leaves it out; adapted(side, path, style) a start before and after its steps
  */
 function addSineTask(frame, plot) {
-  const { model } = frame;
-  const curve = () => Object.fromEntries(
-    ["amplitude", "frequency", "phase"].map((name) => [name, model.get(name)]));
-  addSlider(frame, { trait: "steps", label: "Inner steps", min: 0, max: 10, step: 1, digits: 0 });
-  addSlider(frame, { trait: "amplitude", label: "Amplitude", min: 0.1, max: 6, step: 0.01, digits: 2 });
-  addSlider(frame, {
-    trait: "phase", label: "Phase", min: 0, max: 6.28, step: 0.01, digits: 2, unit: "rad",
+  const { model } = frame, { words } = SINUSOID, [least, most] = SINUSOID.points;
+  const curve = () => ({
+    amplitude: model.get("amplitude"), frequency: model.get("frequency"), phase: model.get("phase"),
   });
-  addSlider(frame, {
-    trait: "frequency", label: "Frequency", min: 0.2, max: 3, step: 0.01, digits: 2,
-    unit: "rad/unit",
-  });
-  addCheckbox(frame, { trait: "on_curve", label: "Points lie on the sine" });
+  addSlider(frame, SINUSOID, "steps", { digits: 0 });
+  for (const trait of ["amplitude", "phase", "frequency"]) addSlider(frame, SINUSOID, trait, { step: 0.01, digits: 2 });
+  addCheckbox(frame, SINUSOID, "on_curve");
 
   let last = -1; // the point that was moved last is the one to remove
   const move = (i) => (x, y) => {
@@ -97,26 +87,20 @@ function addSineTask(frame, plot) {
   };
   const add = (point) => {
     const points = model.get("points");
-    if (points.length >= SINE_MOST) return frame.note(`${SINE_MOST} points are the most.`);
+    if (points.length >= most) return frame.note(fill(words.most, { count: most }));
     last = points.length;
     frame.set({ points: [...points, point] });
   };
   const remove = (i) => {
     const points = model.get("points");
-    if (points.length === 1) return frame.note("One point must stay.");
+    if (points.length <= least) return frame.note(words.least);
     last = -1;
     frame.set({ points: points.filter((_, j) => j !== i) });
   };
-  addButton(frame, {
-    label: "Add a point", parent: frame.buttons,
-    onClick: () => add([sineGap(model.get("points").map(([x]) => x)), 0]),
-  });
-  addButton(frame, {
-    label: "Remove a point", parent: frame.buttons,
-    onClick: () => {
-      const final = model.get("points").length - 1;
-      remove(last >= 0 && last <= final ? last : final);
-    },
+  addButton(frame, words.add, () => add([sineGap(model.get("points").map(([x]) => x)), 0]));
+  addButton(frame, words.remove, () => {
+    const final = model.get("points").length - 1;
+    remove(last >= 0 && last <= final ? last : final);
   });
   plot.svg.addEventListener("dblclick", (event) => {
     if (event.target.closest(".mf-handle")) return;
@@ -125,14 +109,11 @@ function addSineTask(frame, plot) {
     add([x[0] + (x[1] - x[0]) * (place.x - left) / (right - left),
       y[0] + (y[1] - y[0]) * (place.y - low) / (high - low)]);
   });
-  addButton(frame, {
-    label: "New curve", parent: frame.buttons,
-    onClick: () => {
-      const seed = model.get("seed") + 1;
-      frame.set({ seed, ...sineTask(seed), on_curve: true });
-    },
+  addButton(frame, words.renew, () => {
+    const seed = model.get("seed") + 1;
+    frame.set({ seed, ...sineTask(seed), on_curve: true });
   });
-  addSeed(frame, { trait: "seed" });
+  addSeed(frame, SINUSOID);
   // By the reader's hand only: a restored state has points of its own.
   const byHand = (trait, act) =>
     frame.controls.querySelector(`[data-trait="${trait}"]`).addEventListener("change", act);
@@ -175,7 +156,7 @@ function addSineTask(frame, plot) {
     finish() {
       state.points.forEach(([x, y], i) => {
         const node = sketch.draw(plot, "handle", `point ${i}`, {
-          x, y, label: `Support point ${i + 1}`, colour: palette().text, onMove: move(i),
+          x, y, label: fill(words.point, { number: i + 1 }), colour: palette().text, onMove: move(i),
         });
         node.onkeydown = ({ key }) => (key === "Delete" || key === "Backspace") && remove(i);
       });

@@ -1,0 +1,87 @@
+"""What Python tells the figures' scripts: a constant for each, so that nothing stands in both.
+
+A script ``sine.js`` finds the entry ``"sine"``, with its words, as the constant ``SINE``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from metasgd_core.evaluation import student_t
+from metasgd_core.plotting import METHOD_STYLES, PALETTE
+from metasgd_core.policy_gradient import ROUNDING, PolicyGradient
+from metasgd_core.tasks.cartpole import LIMITS, SEEN, START, STEP, CartPole, CartPoleTasks
+from metasgd_core.widgets.words import LANGUAGE, WORDS
+
+#: On white a line needs a contrast of 3 to 1: the three pale colours are darker there.
+_DARKER = {"sky": "#2A93D1", "orange": "#C27C00", "purple": "#C46E9F"}
+_THEMES = {
+    "light": {**PALETTE, **_DARKER, "text": PALETTE["black"], "grid": "#dddddd",
+              "background": "#ffffff"},
+    "dark": {**PALETTE, "black": "#e8e8e8", "grey": "#9a9a9a", "text": "#e8e8e8",
+             "grid": "#3a3f47", "background": "#14181e"},
+}
+_NAMES = {colour: name for name, colour in PALETTE.items()}
+_SEED = (0, 2**31 - 1)
+_RATE = (0.001, 10.0)
+
+#: By the script; ``ranges`` are the lowest and the highest value of what a control sets.
+CONSTANTS: dict[str, dict[str, Any]] = {
+    "words": {"language": LANGUAGE},
+    "frame": {
+        "themes": _THEMES,
+        "methods": {name: _NAMES[style["color"]] for name, style in METHOD_STYLES.items()},
+    },
+    "sinusoid": {
+        "ranges": {"steps": (0, 10), "amplitude": (0.1, 6.0), "phase": (0.0, 6.28),
+                   "frequency": (0.2, 3.0), "seed": _SEED},
+        "points": (1, 20),
+        "grid": (-5, 5, 61),  # from, to, how many
+        "family": {"amplitude": (0.1, 5.0), "phase": (0.0, math.pi)},  # where a seed draws from
+        "limit": 1e6,  # an error beyond it is said in words
+    },
+    # In the order of their bytes.
+    "sine": {"starts": ("random", "joint", "MAML", "FOMAML", "Reptile", "Meta-SGD")},
+    "alphalab": {
+        # Student's t for the 95 % interval over 2, 3, ... 10 seeds.
+        "student": tuple(round(student_t(seeds), 3) for seeds in range(2, 11)),
+    },
+    "valley": {
+        "ranges": {"alpha": _RATE, "alpha_1": _RATE, "alpha_2": _RATE, "steps": (1, 100),
+                   "curvature": (1.0, 100.0), "angle": (-90.0, 90.0)},
+        "reach": (3.0, 1.8),
+        "optimizers": {  # by torch's names
+            "gradient descent": {},
+            "momentum": {"momentum": 0.9},
+            "Adam": {"betas": (0.9, 0.999), "eps": 1e-8},
+        },
+        "patience": 1000,  # how many steps to wait for one percent of the loss
+    },
+    "cart": {
+        "step": STEP, "edge": LIMITS[0], "lean": LIMITS[1], "start": START, "seen": SEEN,
+        "horizon": CartPole.horizon, "discount": PolicyGradient.discount, "rounding": ROUNDING,
+        "physics": CartPoleTasks._fields[:5],
+        "episodes": 10,  # that a step is taken on
+    },
+    "cartpole": {
+        "ranges": {
+            "length": (0.1, 4.0), "masspole": (0.02, 2.0), "masscart": (0.2, 5.0),
+            "force": (1.0, 30.0), "gravity": (0.0, 30.0), "speed": (0.1, 4.0), "seed": _SEED,
+            "episode": (0, 10**6), "step": (0, CartPole.horizon), "earned": (0, CartPole.horizon),
+        },
+        # How many steps may be taken: inner ones, and of training, from the random start.
+        "updates": 3, "training": 30,
+        "starts": ("random", "MAML", "Meta-SGD", "joint"),  # in the order of their bytes
+    },
+}
+
+
+def constant(name: str) -> str:
+    """Return the line that gives a script its constant; no line where it needs none."""
+    given = dict(CONSTANTS.get(name, {}))
+    if name in WORDS:
+        given["words"] = WORDS[name]
+    text = json.dumps(given, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    return f"const {name.upper()} = {text};\n" if given else ""

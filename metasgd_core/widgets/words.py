@@ -1,0 +1,332 @@
+"""All that the figures show or say, by the script that says it: what a translation translates.
+
+A sentence stands whole, with names in braces for what the script fills in. One that depends on
+how many there are is a pair, ``one`` and ``other`` (more in other languages: the names are those
+of ``Intl.PluralRules``), chosen by its ``{count}``.
+"""
+
+from typing import Any
+
+LANGUAGE = "en"
+WORDS: dict[str, dict[str, Any]] = {
+    "numbers": {
+        "bytes": "{bytes} bytes are no row of float{bits} numbers",
+        "size": "the weights should be {needed} numbers and are {given}",
+        "finite": "a weight is not a finite number",
+    },
+    "frame": {
+        "lacking": "this browser has no {feature}",
+        "stopped": "This figure has stopped: {reason}.",
+        "undrawn": "This figure cannot be drawn: {reason}.",
+        "damaged": "The link to this figure's state is damaged: it shows what it begins with.",
+        "reset": "Reset",
+        "link": "Link to this state",
+        "linked": "The address of this page now holds this state.",
+        "copied": "The address of this page now holds this state, and is copied.",
+        "seed": "Seed",
+    },
+    "draw": {
+        "point": "movable point",
+        "place": "x {x}, y {y}",
+    },
+    "sinusoid": {
+        "controls": {
+            "steps": "Inner steps",
+            "amplitude": "Amplitude",
+            "phase": "Phase",
+            "frequency": "Frequency",
+            "on_curve": "Points lie on the sine",
+        },
+        "units": {"phase": "{value} rad", "frequency": "{value} rad/unit"},
+        "most": "{count} points are the most.",
+        "least": "One point must stay.",
+        "add": "Add a point",
+        "remove": "Remove a point",
+        "renew": "New curve",
+        "point": "Support point {number}",
+        "diverged": "diverged",
+        "none": "–",
+        "unadapted": "{name}, not yet adapted: error {before}.",
+        "lost": {
+            "one": "{name}, {count} step: the error is beyond all measure, before and after.",
+            "other": "{name}, {count} steps: the error is beyond all measure, before and after.",
+        },
+        "diverges": {
+            "one": "{name}, {count} step: it has diverged; the error was {before}.",
+            "other": "{name}, {count} steps: it has diverged; the error was {before}.",
+        },
+        "falls": {
+            "one": "{name}, {count} step: error falls from {before} to {after}.",
+            "other": "{name}, {count} steps: error falls from {before} to {after}.",
+        },
+        "grows": {
+            "one": "{name}, {count} step: error grows from {before} to {after}.",
+            "other": "{name}, {count} steps: error grows from {before} to {after}.",
+        },
+    },
+    "sine": {
+        "title": "Adapt to a sine",
+        "goal": "Find a task on which MAML beats Meta-SGD after one step. Then find where Meta-SGD "
+                "breaks.",
+        "summary": "Dotted: before the first step. Arrows: how the last step moved the curve at "
+                   "each point.",
+        "plot": "The curve, the support points, and what the networks predict",
+        "x": "x",
+        "y": "y",
+        "errors": "The error after each number of inner steps",
+        "steps": "inner steps",
+        "error": "error",
+        "controls": {"left": "First start", "right": "Second start"},
+        "none": "none",
+        "truth": "the sine",
+        "missing": "no second start",
+        "before": "{name}, error before",
+        "after": {"one": "{name}, after {count} step", "other": "{name}, after {count} steps"},
+        "support": "{name}, on the points",
+        "points": "support points",
+        "verdict": "better",
+        "lost": "both have diverged",
+        "draw": "a draw",
+        "better": "{name}, {times} times less error",
+        "alone": "{name}, the other has diverged",
+    },
+    "alphalab": {
+        "title": "The alpha lab",
+        "goal": "Find the start that spoils the training, two opposite ones that end alike, the "
+                "tensor with the largest rate, and the shapes of alpha that bear a third step.",
+        "summary": "Grey curves: the other starts. Band: from the lowest seed to the highest; ±: "
+                   "95 % interval over seeds. Rates and task: seed 0. A rate beyond the ends of "
+                   "the histogram is counted there, and has full colour.",
+        "live": {
+            "title": "What is being trained",
+            "summary": "Band: from the lowest seed to the highest; ±: 95 % interval over seeds. "
+                       "Rates and task: seed 0. A rate beyond the ends of the histogram is "
+                       "counted there, and has full colour.",
+        },
+        "training": "The error on validation tasks during training",
+        "iterations": "meta-iterations",
+        "error": "error after one step",
+        "map": "The rates of the six tensors, a row for each hidden unit",
+        "counts": "How many rates of the chosen layers have which size",
+        "alpha": "alpha",
+        "number": "rates",
+        "plot": "The curve, the support points, and what the network predicts",
+        "x": "x",
+        "y": "y",
+        "controls": {"shape": "Rates", "start": "They began at", "layer": "Shown"},
+        "shapes": {"entry": "one per entry", "tensor": "one per tensor", "scalar": "one in all"},
+        "layers": {"all": "all layers", "1": "layer 1", "2": "layer 2", "3": "layer 3"},
+        "positive": "positive",
+        "negative": "negative",
+        "unmoved": "never moved",
+        "readouts": {
+            "test": "test tasks, error after 1 step",
+            "rates": "rates shown",
+            "unmoved": "never moved",
+            "negative": "of the moved, negative",
+            "median": "their median",
+            "largest": "the largest in size",
+            "before": "this task, error before",
+            "after": {"one": "after {count} step", "other": "after {count} steps"},
+        },
+        "none": "–",
+        "diverged": "diverged",
+        "share": "{share} %",
+        "interval": {
+            "one": "{mean} ({count} seed)",
+            "other": "{mean} ± {half} ({count} seeds)",
+        },
+        "arm": "no alpha per {shape} began at {start}",
+        "marks": "{count} rates need as many never-moved marks",
+        "task": "This task",
+        "trained": "Rates, {shape}, from {start}: error {error} after one step on test tasks.",
+        "untrained": "Rates, {shape}, from {start}: in training.",
+    },
+    "valley": {
+        "title": "A walk down a valley, with one rate or two",
+        "goal": "With one rate, find the largest that does not diverge. With two, reach the bottom "
+                "in one step; drag the start and see whether it still does. Then turn the valley.",
+        "map": "The valley from above, with the walk",
+        "x": "θ₁",
+        "y": "θ₂",
+        "curve": "Loss against the step",
+        "step": "step",
+        "share": "loss / first loss",
+        "start": "start of the walk",
+        "controls": {
+            "optimizer": "optimiser",
+            "rates": "rates",
+            "alpha": "rate α",
+            "alpha_1": "rate α₁",
+            "alpha_2": "rate α₂",
+            "steps": "steps",
+            "curvature": "steep curvature",
+            "angle": "valley turned by",
+        },
+        "units": {"angle": "{value}°"},
+        "optimizers": {
+            "gradient descent": "gradient descent",
+            "momentum": "momentum, β = 0.9",
+            "Adam": "Adam",
+        },
+        "rates": {"one": "one for both", "each": "one for each"},
+        "readouts": {
+            "loss": {"one": "loss after {count} step", "other": "loss after {count} steps"},
+            "distance": "distance to the bottom",
+            "reached": "first below 1 % of the loss",
+            "verdict": "in the long run",
+        },
+        "loss": "{loss}, {percent} % of the start's",
+        "large": "too large for a number",
+        "reached": {"one": "{count} step", "other": "{count} steps"},
+        "unreached": "not within {patience} steps",
+        "bottom": "the start is the bottom",
+        "landed": {
+            "one": "at the bottom after {count} step",
+            "other": "at the bottom after {count} steps",
+        },
+        "fates": {
+            "diverges": "diverges",
+            "converges": "converges",
+            "creeps": "still on its way after {patience} steps",
+            "swings": "swings on and comes no closer",
+        },
+        "walkers": {
+            "one": {
+                "gradient descent": "Gradient descent with one rate, {rate}",
+                "momentum": "Momentum with one rate, {rate}",
+                "Adam": "Adam with one rate, {rate}",
+            },
+            "each": {
+                "gradient descent": "Gradient descent with two rates, {rate} and {second}",
+                "momentum": "Momentum with two rates, {rate} and {second}",
+                "Adam": "Adam with two rates, {rate} and {second}",
+            },
+        },
+        "walked": {
+            "one": "{walker}; {count} step: the loss goes from {first} to {last}. In the long run: "
+                   "{verdict}.",
+            "other": "{walker}; {count} steps: the loss goes from {first} to {last}. In the long "
+                     "run: {verdict}.",
+        },
+        "left": {
+            "one": "{walker}; {count} step: the loss has left the numbers. In the long run: "
+                   "{verdict}.",
+            "other": "{walker}; {count} steps: the loss has left the numbers. In the long run: "
+                     "{verdict}.",
+        },
+        "problems": {
+            "optimizer": "There is no optimiser {value} here.",
+            "rates": "rates must be one or each, not {value}.",
+            "range": "{name} must be from {low} to {high}, not {value}.",
+            "steps": "steps must be a whole number from {low} to {high}, not {value}.",
+            "start": "start must lie within {across} and {up} of the bottom, not at {value}.",
+        },
+    },
+    "cartpole": {
+        "title": "A CartPole that finds out which side pays",
+        "goal": "Pick the side that pays; the policy is not told. Let it collect ten episodes and "
+                "take one step: does it find the side? Then change the physics until the adapted "
+                "policy lets the pole fall.",
+        "plain": {
+            "title": "A policy that learns to balance",
+            "goal": "Take one step after the other: how many until the pole stands for 450 of 500? "
+                    "Then make the cart heavy, so that it falls. Do more steps bring it back?",
+        },
+        "picture": "The cart on its track, seen from the side",
+        "cart": "Cart: push it with the arrow keys, or drag it",
+        "moving": "{place} m, {speed} m/s",
+        "pays": "pays",
+        "metres": "{place} m",
+        "paths": "Position of the cart in ten fresh episodes of the policy, and in the one you see",
+        "time": "step (0.02 s each)",
+        "position": "position in m",
+        "returns": "Mean return of ten episodes against the number of steps",
+        "steps": "steps, on ten episodes each",
+        "return": "return",
+        "play": "Play",
+        "pause": "Pause",
+        "single": "Single step",
+        "renew": "New episode",
+        "left": "Push left",
+        "right": "Push right",
+        "collect": "Collect 10 episodes, take one step",
+        "controls": {
+            "side": "the side that pays",
+            "updates": "inner steps of the policy that plays",
+            "training": "steps of the policy that plays",
+            "start": "initialisation",
+            "speed": "speed of the film",
+            "length": "half the pole's length",
+            "masspole": "mass of the pole",
+            "masscart": "mass of the cart",
+            "force": "force",
+            "gravity": "gravity",
+            "swapped": "left and right swapped",
+            "greedy": "the likelier action, not a drawn one",
+        },
+        "units": {
+            "speed": "{value} ×",
+            "length": "{value} m",
+            "masspole": "{value} kg",
+            "masscart": "{value} kg",
+            "force": "{value} N",
+            "gravity": "{value} m/s²",
+        },
+        "sides": {"1": "right", "-1": "left", "0": "both: every step pays"},
+        "starts": {
+            "random": "random",
+            "MAML": "MAML",
+            "Meta-SGD": "Meta-SGD",
+            "joint": "joint, fine-tuned",
+        },
+        "fresh": "ten fresh episodes",
+        "seen": "the episode you see",
+        "paid": "the side that pays",
+        "mean": "mean return",
+        "learned": "the ten episodes that each step learned from",
+        "played": "ten fresh ones of the policy that plays",
+        "bound": "bound without adapting, mean of both sides",
+        "readouts": {
+            "cart": "Cart",
+            "return": "Return of ten fresh episodes",
+            "balance": "The pole stood for",
+            "right": "On the right",
+            "returns": "Return, step by step",
+        },
+        "going": "step {step} of {horizon}; earned {earned}; position {place} m, velocity {speed} "
+                 "m/s, angle {angle}°, turning {spin} rad/s",
+        "fallen": "step {step} of {horizon}, the pole fell or the track ended; earned {earned}; "
+                  "position {place} m, velocity {speed} m/s, angle {angle}°, turning {spin} rad/s",
+        "after": {
+            "one": "{mean} of {horizon} after {count} step",
+            "other": "{mean} of {horizon} after {count} steps",
+        },
+        "stood": "{steps} steps",
+        "share": "{share} % of the time",
+        "each": {"one": "{count} step: {mean}", "other": "{count} steps: {mean}"},
+        "unlearned": "Ten fresh episodes after 0 steps: return {mean} of {horizon}.",
+        "balanced": {
+            "one": "Ten fresh episodes after {count} step: return {mean} of {horizon}, before any "
+                   "step {first}.",
+            "other": "Ten fresh episodes after {count} steps: return {mean} of {horizon}, before "
+                     "any step {first}.",
+        },
+        "unadapted": "Ten fresh episodes after 0 steps: return {mean} of {horizon}; {share} % of "
+                     "the time on the right.",
+        "adapted": {
+            "one": "Ten fresh episodes after {count} step: return {mean} of {horizon}, before any "
+                   "step {first}; {share} % of the time on the right.",
+            "other": "Ten fresh episodes after {count} steps: return {mean} of {horizon}, before "
+                     "any step {first}; {share} % of the time on the right.",
+        },
+        "problems": {
+            "start": "There is no start {value} here.",
+            "physics": "A CartPole cannot have {name} = {value}.",
+            "whole": "{name} must be a whole number from {low} to {high}, got {value}.",
+            "side": "The side must be 1, -1 or 0, got {value}.",
+            "state": "The cart's state must be empty or four finite numbers.",
+            "history": "The steps taken must be up to {most} tasks of seven finite numbers.",
+        },
+    },
+}
