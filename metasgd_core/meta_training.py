@@ -22,7 +22,7 @@ from metasgd_core.methods import Method
 from metasgd_core.training.compiled import check_compilable
 from metasgd_core.training.draws import Draws
 from metasgd_core.training.gradient import meta_gradient_of
-from metasgd_core.training.learned import learned as hold
+from metasgd_core.training.learned import hold
 from metasgd_core.training.outer import Outer
 from metasgd_core.training.processes import check_same_start, check_shareable
 from metasgd_core.training.saved import Saved

@@ -65,7 +65,7 @@ class Learned:
                 a.data.clamp_(min=0)
 
 
-def learned(
+def hold(
     model: nn.Module, theta: Params, alpha: Params | float, method: Method, *, packed: bool
 ) -> Learned:
     """Copy theta and alpha for a training, and refuse what does not fit the model or the method.
@@ -83,7 +83,7 @@ def learned(
     """
     runs = run_axes(model, theta)
     theta = {name: theta[name] for name, _ in model.named_parameters()}
-    held = _hold(theta, alpha, method, runs)
+    held = _held(theta, alpha, method, runs)
     theta = each(theta, lambda p: copy(p).requires_grad_())
     leaves = list(theta.values())
     alpha_leaves = list({id(a): a for a in held.values()}.values()) if method.learn_alpha else []
@@ -96,7 +96,7 @@ def learned(
     return Learned(method, runs, theta, held, leaves, alpha_leaves)
 
 
-def _hold(
+def _held(
     theta: Params, alpha: Params | float, method: Method, runs: tuple[int, ...]
 ) -> Params:
     """Copy alpha into the numbers that the outer loop holds: alpha, or its logarithm."""
