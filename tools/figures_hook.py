@@ -20,11 +20,14 @@ if TYPE_CHECKING:  # torch is loaded where a page has a figure
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 PLACE = re.compile(r'<div class="mf-place" data-figure="(\w+)">')
-# Seen until the figure is drawn, and where it never is.
-WAITING = "This figure moves where JavaScript runs; the text and pictures beside it say the same."
-UNDRAWN = "This figure cannot be drawn here: {reason}."
-LIVE_ONLY = "This control needs a running notebook: open the page on Colab or in JupyterLab."
 REFUSED = (TypeError, ValueError, TraitError)
+
+
+def words() -> dict[str, dict[str, Any]]:
+    """Return the table of all that is shown, `metasgd_core.widgets.words.WORDS`."""
+    from metasgd_core.widgets.words import WORDS
+
+    return WORDS
 
 
 def figures() -> "dict[str, type[Figure]]":
@@ -102,9 +105,11 @@ def make_figures(app: Sphinx, page: str, source: list[str]) -> None:
                     f"run `make notebooks ONLY={path.stem}`", location=page,
                 )
                 continue
-            output["data"] = {"text/html": f"{opening(figure)}<p><em>{WAITING}</em></p></div>"}
+            said = words()["pages"]["waiting"]
+            output["data"] = {"text/html": f"{opening(figure)}<p><em>{said}</em></p></div>"}
         elif VIEW in output.get("data", {}):
-            output["data"] = {"text/html": f"<p><em>{LIVE_ONLY}</em></p>"}
+            said = words()["pages"]["live"]
+            output["data"] = {"text/html": f"<p><em>{said}</em></p>"}
     source[0] = json.dumps(notebook)
 
 
@@ -157,7 +162,8 @@ def load_figures(
         css = link(write(app, "figure.css", module_text(("shared/figure.css",))), resource=True)
         code = write(app, f"{'-'.join(names)}.js", script(names))
         code, start = (link(file, resource=True) for file in (code, "_static/figures.js"))
+        undrawn = words()["pages"]["undrawn"]
         context["body"] = (
             f'<link rel="stylesheet" href="{css}">\n{context["body"]}\n<script src="{code}">'
-            f'</script>\n<script src="{start}" data-undrawn="{UNDRAWN}"></script>'
+            f'</script>\n<script src="{start}" data-undrawn="{undrawn}"></script>'
         )

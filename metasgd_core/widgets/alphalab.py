@@ -15,6 +15,10 @@ from metasgd_core.plotting import PALETTE
 from metasgd_core.studies.sweep import SHAPES, Trained, stored
 from metasgd_core.widgets.figure import png
 from metasgd_core.widgets.sinusoid import SineFigure
+from metasgd_core.widgets.words import WORDS, fill
+
+_WORDS = WORDS["pictures"]["alphalab"]
+_SHARED = WORDS["alphalab"]
 
 
 def _short(values: Tensor) -> list[float | None]:
@@ -130,17 +134,19 @@ class AlphaLab(SineFigure):
         axes[0].plot(arm.iterations, arm.curves.mean(0), color=colour, linewidth=2.2)
         axes[0].fill_between(arm.iterations, arm.curves.amin(0), arm.curves.amax(0), color=colour,
                              alpha=0.2, linewidth=0)
-        axes[0].set(yscale="log", ylim=(0.3, 10), xlabel="meta-iterations",
-                    ylabel="error after one step", title=f"alpha per {arm.shape}, from {arm.start}")
+        axes[0].set(yscale="log", ylim=(0.3, 10), xlabel=_SHARED["iterations"],
+                    ylabel=_SHARED["error"],
+                    title=fill(_WORDS["training"][arm.shape], start=arm.start))
         rates = arm.alpha.float()
         limit = float(rates.abs().quantile(0.99))
         kinds = [rates[arm.moved & (rates < 0)], rates[arm.moved & (rates >= 0)], rates[~arm.moved]]
         axes[1].hist(
             [kind.clamp(-limit, limit).tolist() for kind in kinds], bins=40, stacked=True,
-            range=(-limit, limit), label=("negative", "positive", "never moved"),
+            range=(-limit, limit),
+            label=(_SHARED["negative"], _SHARED["positive"], _SHARED["unmoved"]),
             color=[PALETTE[name] for name in ("vermilion", "blue", "grey")],
         )
         axes[1].legend()
-        axes[1].set(xlabel="alpha", ylabel="entries", title="what alpha became")
-        self.draw(axes[2], {f"from {arm.start}": arm.leaves()})
+        axes[1].set(xlabel=_SHARED["alpha"], ylabel=_WORDS["number"], title=_WORDS["rates"])
+        self.draw(axes[2], {fill(_WORDS["network"], start=arm.start): arm.leaves()})
         return png(picture)

@@ -15,7 +15,9 @@ from metasgd_core.plotting import PALETTE, draw_cartpole
 from metasgd_core.studies import load
 from metasgd_core.widgets.constants import CONSTANTS
 from metasgd_core.widgets.figure import Figure, png, within
+from metasgd_core.widgets.words import WORDS, fill
 
+_WORDS = WORDS["pictures"]["cartpole"]
 _GIVEN = CONSTANTS["cartpole"]
 STARTS: tuple[str, ...] = _GIVEN["starts"]
 #: Lowest and highest value that a control may set.
@@ -154,5 +156,5 @@ class CartPolePlay(Figure):
         draw_cartpole(ax, self.state or [0.0] * 4, length=self.length)
         if self.side:
             ax.axvspan(0, 2.4 * self.side, color=PALETTE["green"], alpha=0.15, zorder=0)
-        ax.set(title=f"{self.start}, after {self.updates} step{'s' * (self.updates != 1)}")
+        ax.set(title=fill(_WORDS["title"][self.start], count=self.updates))
         return png(picture)

@@ -17,10 +17,13 @@ from metasgd_core.methods import META_SGD
 from metasgd_core.studies import lab
 from metasgd_core.studies.sweep import SEEDS, Trained, error_now, trained
 from metasgd_core.widgets.alphalab import AlphaLab
+from metasgd_core.widgets.words import WORDS, fill
 
 #: How often the pictures follow a training.
 RECORDS = 40
 LARGEST = 10
+_WORDS = WORDS["live"]
+_NAMES = WORDS["live"]["controls"]
 
 
 class LiveLab(ipywidgets.VBox):
@@ -48,25 +51,21 @@ class LiveLab(ipywidgets.VBox):
             raise ValueError(f"iterations must be 200 to {lab.ITERATIONS}, got {iterations}")
         wide = {"style": {"description_width": "9rem"}, "layout": {"width": "24rem"}}
         self.shape = ipywidgets.Dropdown(
-            description="Alpha has", value="entry", options=[
-                ("one rate per entry", "entry"), ("one rate per tensor", "tensor"),
-                ("one rate in all", "scalar"),
-            ], **wide)
+            description=_NAMES["shape"], value="entry",
+            options=[(text, shape) for shape, text in _WORDS["shapes"].items()], **wide)
         self.kind = ipywidgets.Dropdown(
-            description="It begins", value="constant", options=[
-                ("at a constant", "constant"), ("uniform in a range", "uniform"),
-                ("log-uniform in a range", "log-uniform"),
-            ], **wide)
-        self.low = ipywidgets.FloatText(0.01, description="at, or from", **wide)
-        self.high = ipywidgets.FloatText(0.1, description="to", disabled=True, **wide)
+            description=_NAMES["kind"], value="constant",
+            options=[(text, kind) for kind, text in _WORDS["kinds"].items()], **wide)
+        self.low = ipywidgets.FloatText(0.01, description=_NAMES["low"], **wide)
+        self.high = ipywidgets.FloatText(0.1, description=_NAMES["high"], disabled=True, **wide)
         self.iterations = ipywidgets.IntSlider(
-            iterations, 200, lab.ITERATIONS, 200, description="Meta-iterations",
+            iterations, 200, lab.ITERATIONS, 200, description=_NAMES["iterations"],
             continuous_update=False, **wide)
-        self.seed = ipywidgets.BoundedIntText(0, 0, 10**6, description="Seed", **wide)
-        self.train = ipywidgets.Button(description="Train", button_style="primary")
-        self.stop = ipywidgets.Button(description="Stop", disabled=True)
+        self.seed = ipywidgets.BoundedIntText(0, 0, 10**6, description=_NAMES["seed"], **wide)
+        self.train = ipywidgets.Button(description=_NAMES["train"], button_style="primary")
+        self.stop = ipywidgets.Button(description=_NAMES["stop"], disabled=True)
         self.progress = ipywidgets.IntProgress(0, 0, RECORDS, layout={"width": "24rem"})
-        self.said = ipywidgets.Label("Nothing trained yet.")
+        self.said = ipywidgets.Label(_WORDS["idle"])
         self.place = ipywidgets.VBox()
         self.record: Record | None = None
         self.figure: AlphaLab | None = None
@@ -111,19 +110,18 @@ class LiveLab(ipywidgets.VBox):
         shape, iterations, draw = self.shape.value, self.iterations.value, self.seed.value
         try:
             start = self.start()
-            name = f"{start:g}" if isinstance(start, float) else (
-                f"{self.kind.value} {start.low:g} to {start.high:g}"
-            )
+            low, high = (start, start) if isinstance(start, float) else (start.low, start.high)
+            name = fill(_WORDS["starts"][self.kind.value], low=f"{low:g}", high=f"{high:g}")
             arms = lab.Arms(replace(META_SGD, alpha_shape=shape), (start,))
             _, first = lab.begin(arms, SEEDS, draw=draw)
         except ValueError as error:
-            self.said.value = f"Not started: {error}."
+            self.said.value = fill(_WORDS["refused"], error=error)
             return
         self.train.disabled, self.stop.disabled, self._stopped = True, False, False
         self.progress.value, self.record, self.figure = 0, None, None
-        self.said.value = f"0 of {iterations} meta-iterations"
+        self.said.value = fill(_WORDS["progress"], done=0, count=iterations)
         curve: dict[int, Tensor] = {}
-        ending = "Finished"
+        ending = "finished"
         every = max(1, iterations // RECORDS)
 
         def show(test: Tensor) -> None:
@@ -138,25 +136,24 @@ class LiveLab(ipywidgets.VBox):
                 self.record = record
                 curve[record.iteration] = error_now(record)
                 self.progress.value = round(RECORDS * record.iteration / iterations)
-                self.said.value = f"{record.iteration} of {iterations} meta-iterations"
+                done = record.iteration
+                self.said.value = fill(_WORDS["progress"], done=done, count=iterations)
                 show(torch.empty(1, SEEDS, 0))
                 await asyncio.sleep(0.01)  # long enough for a click to come through
                 if self._stopped:
-                    ending = "Stopped"
+                    ending = "stopped"
                     break
         except FloatingPointError:  # all five runs have diverged
-            ending = "Lost (begin at a smaller alpha)"
+            ending = "lost"
         finally:
             self.train.disabled, self.stop.disabled = False, True
         assert self.record is not None  # a lost training yields where it was lost
         test = lab.held_out(self.record.theta, self.record.alpha).mean(-1)
         show(test)
         mean = float(test[0, :, 1].mean())
-        found = f"error {mean:.3f}" if math.isfinite(mean) else "no finite error"
-        self.said.value = (
-            f"{ending} after {self.record.iteration} meta-iterations: {found} after one step on "
-            f"test tasks, mean of {SEEDS} seeds."
-        )
+        endings = _WORDS["measured"] if math.isfinite(mean) else _WORDS["unmeasured"]
+        count = self.record.iteration
+        self.said.value = fill(endings[ending], count=count, mean=f"{mean:.3f}", seeds=SEEDS)
 
     def _show(self, arm: Trained) -> None:
         if self.figure is None:
@@ -177,7 +174,7 @@ class LiveLab(ipywidgets.VBox):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
-            self.said.value = f"The training has failed: {error}."
+            self.said.value = fill(_WORDS["failed"], error=error)
 
     def _end(self, button: Any) -> None:
         self._stopped = self.stop.disabled = True

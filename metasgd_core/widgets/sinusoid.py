@@ -17,6 +17,7 @@ from metasgd_core.tasks.sinusoid import SineTasks, Sinusoid
 from metasgd_core.types import Data, Params
 from metasgd_core.widgets.constants import CONSTANTS
 from metasgd_core.widgets.figure import Figure, within
+from metasgd_core.widgets.words import WORDS, fill
 
 RANGES, POINTS = CONSTANTS["sinusoid"]["ranges"], CONSTANTS["sinusoid"]["points"]
 #: The curve and the points that the page draws with this seed.
@@ -97,5 +98,5 @@ class SineFigure(Figure):
             {name: self.predictions(*network, x, self.steps) for name, network in networks.items()},
             truth=self.curve()(x[None])[0] if self.on_curve else None, support=(at, y),
         )
-        many = "s" * (self.steps != 1)
-        ax.set(xlim=(-5, 5), ylim=(-6.5, 6.5), title=f"after {self.steps} inner step{many}")
+        title = fill(WORDS["pictures"]["sinusoid"]["title"], count=self.steps)
+        ax.set(xlim=(-5, 5), ylim=(-6.5, 6.5), title=title)

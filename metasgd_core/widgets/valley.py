@@ -14,7 +14,10 @@ from traitlets import Enum, Float, Int, List, TraitError, validate
 from metasgd_core.plotting import PALETTE
 from metasgd_core.widgets.constants import CONSTANTS
 from metasgd_core.widgets.figure import Figure, png, within
+from metasgd_core.widgets.words import WORDS, fill
 
+_WORDS = WORDS["pictures"]["valley"]
+_SHARED = WORDS["valley"]
 _GIVEN = CONSTANTS["valley"]
 RANGES, REACH = _GIVEN["ranges"], _GIVEN["reach"]
 #: The optimisers of the chapter, with their settings.
@@ -114,9 +117,9 @@ class Valley(Figure):
         valley.plot(0, 0, "+", color=PALETTE["black"], markersize=11)
         valley.set(
             aspect="equal", xlim=(-REACH[0], REACH[0]), ylim=(-REACH[1], REACH[1]),
-            xlabel=r"$\theta_1$", ylabel=r"$\theta_2$",
-            title=f"{self.optimizer}, {self.steps} step{'s' * (self.steps > 1)}",
+            xlabel=_WORDS["x"], ylabel=_WORDS["y"],
+            title=fill(_WORDS["title"][self.optimizer], count=self.steps),
         )
         curve.semilogy((losses / losses[0]).numpy(), "o-", color=PALETTE["blue"], markersize=4)
-        curve.set(xlabel="step", ylabel="loss / first loss")
+        curve.set(xlabel=_SHARED["step"], ylabel=_SHARED["share"])
         return png(picture)

@@ -1,5 +1,7 @@
 """All that the figures show or say, by the script that says it: what a translation translates.
 
+What no script says, but Python, comes last: it is not sent to the pages.
+
 A sentence stands whole, with names in braces for what the script fills in. One that depends on
 how many there are is a pair, ``one`` and ``other`` (more in other languages: the names are those
 of ``Intl.PluralRules``), chosen by its ``{count}``.
@@ -329,4 +331,130 @@ WORDS: dict[str, dict[str, Any]] = {
             "history": "The steps taken must be up to {most} tasks of seven finite numbers.",
         },
     },
+    "pages": {  # where a figure is not, or not yet
+        "waiting": "This figure moves where JavaScript runs; the text and pictures beside it say "
+                   "the same.",
+        "undrawn": "This figure cannot be drawn here: {reason}.",
+        "live": "This control needs a running notebook: open the page on Colab or in JupyterLab.",
+    },
+    "pictures": {  # what a figure's PNG does not share with its page
+        "sinusoid": {
+            "title": {
+                "one": "after {count} inner step",
+                "other": "after {count} inner steps",
+            },
+        },
+        "alphalab": {
+            "training": {
+                "entry": "alpha per entry, from {start}",
+                "tensor": "alpha per tensor, from {start}",
+                "scalar": "alpha per scalar, from {start}",
+            },
+            "rates": "what alpha became",
+            "number": "entries",
+            "network": "from {start}",
+        },
+        "valley": {
+            "title": {
+                "gradient descent": {
+                    "one": "gradient descent, {count} step",
+                    "other": "gradient descent, {count} steps",
+                },
+                "momentum": {
+                    "one": "momentum, {count} step",
+                    "other": "momentum, {count} steps",
+                },
+                "Adam": {"one": "Adam, {count} step", "other": "Adam, {count} steps"},
+            },
+            "x": r"$\theta_1$",
+            "y": r"$\theta_2$",
+        },
+        "cartpole": {
+            "title": {
+                "random": {
+                    "one": "random, after {count} step",
+                    "other": "random, after {count} steps",
+                },
+                "MAML": {"one": "MAML, after {count} step", "other": "MAML, after {count} steps"},
+                "Meta-SGD": {
+                    "one": "Meta-SGD, after {count} step",
+                    "other": "Meta-SGD, after {count} steps",
+                },
+                "joint": {
+                    "one": "joint, after {count} step",
+                    "other": "joint, after {count} steps",
+                },
+            },
+        },
+    },
+    "live": {
+        "controls": {
+            "shape": "Alpha has",
+            "kind": "It begins",
+            "low": "at, or from",
+            "high": "to",
+            "iterations": "Meta-iterations",
+            "seed": "Seed",
+            "train": "Train",
+            "stop": "Stop",
+        },
+        "shapes": {
+            "entry": "one rate per entry",
+            "tensor": "one rate per tensor",
+            "scalar": "one rate in all",
+        },
+        "kinds": {
+            "constant": "at a constant",
+            "uniform": "uniform in a range",
+            "log-uniform": "log-uniform in a range",
+        },
+        "starts": {
+            "constant": "{low}",
+            "uniform": "uniform {low} to {high}",
+            "log-uniform": "log-uniform {low} to {high}",
+        },
+        "idle": "Nothing trained yet.",
+        "refused": "Not started: {error}.",
+        "failed": "The training has failed: {error}.",
+        "progress": "{done} of {count} meta-iterations",
+        "measured": {
+            "finished": "Finished after {count} meta-iterations: error {mean} after one step on "
+                        "test tasks, mean of {seeds} seeds.",
+            "stopped": "Stopped after {count} meta-iterations: error {mean} after one step on "
+                       "test tasks, mean of {seeds} seeds.",
+            "lost": {
+                "one": "Lost (begin at a smaller alpha) after {count} meta-iteration: error {mean} "
+                       "after one step on test tasks, mean of {seeds} seeds.",
+                "other": "Lost (begin at a smaller alpha) after {count} meta-iterations: error "
+                         "{mean} after one step on test tasks, mean of {seeds} seeds.",
+            },
+        },
+        "unmeasured": {
+            "finished": "Finished after {count} meta-iterations: no finite error after one step on "
+                        "test tasks, mean of {seeds} seeds.",
+            "stopped": "Stopped after {count} meta-iterations: no finite error after one step on "
+                       "test tasks, mean of {seeds} seeds.",
+            "lost": {
+                "one": "Lost (begin at a smaller alpha) after {count} meta-iteration: no finite "
+                       "error after one step on test tasks, mean of {seeds} seeds.",
+                "other": "Lost (begin at a smaller alpha) after {count} meta-iterations: no finite "
+                         "error after one step on test tasks, mean of {seeds} seeds.",
+            },
+        },
+    },
 }
+
+
+def fill(sentence: str | dict[str, str], **values: object) -> str:
+    """Return a sentence with its blanks filled; of several, the one that `count` asks for.
+
+    As ``fill`` of ``shared/words.js`` does in a page.
+
+    Raises
+    ------
+    KeyError
+        If a blank has no value.
+    """
+    if isinstance(sentence, dict):
+        sentence = sentence["one" if values["count"] == 1 else "other"]
+    return sentence.format(**values)

@@ -13,7 +13,7 @@ from docutils.core import publish_doctree
 from docutils.nodes import raw, system_message
 from docutils.parsers.rst import directives
 from figures import READY, settle
-from figures_hook import LIVE_ONLY, VIEW, WAITING, Interactive, figures, make_figures, script
+from figures_hook import VIEW, Interactive, figures, make_figures, script, words
 
 from metasgd_core.widgets import Valley
 from metasgd_core.widgets import figure as joining
@@ -61,7 +61,7 @@ def press(page, figure, trait, key, times=1):
 
 def test_other_widgets_say_what_they_need(page, root):
     visit(page, root + PAGE)
-    assert page.get_by_text(LIVE_ONLY).count() == 1
+    assert page.get_by_text(words()["pages"]["live"]).count() == 1
     assert page.locator("article img").count() == 0, "the PNG is for GitHub; here it would be twice"
 
 
@@ -83,7 +83,7 @@ def test_without_scripts_a_sentence_stands_there(browser, html):
         page.goto(f"{html.as_uri()}/{TEXT}")
         assert page.locator(".mf-place").all_inner_texts() == ["A sentence in its place.", ""]
         page.goto(f"{html.as_uri()}/{PAGE}")
-        assert page.locator(".mf-place").all_inner_texts() == [WAITING] * 2
+        assert page.locator(".mf-place").all_inner_texts() == [words()["pages"]["waiting"]] * 2
 
 
 @pytest.mark.parametrize(("call", "said"), [
