@@ -151,8 +151,9 @@ def valley():
     ("fill(words.landed, { count: landed })", "fill(words.landed, {})", "'count' is missing"),
     ("percent: valleyNumber", "per_cent: valleyNumber", "'per_cent' does not exist"),
     ("valleyLoss(H, point)", "valleyLoss(H)", "Expected 2 arguments"),
+    ("losses.findIndex(", "losses.find(", "'number | undefined' is not assignable"),
 ])
-def test_a_missing_word_or_blank_is_noticed(valley, right, wrong, said):
+def test_a_missing_word_blank_or_number_is_noticed(valley, right, wrong, said):
     """By TypeScript, in each figure's own program: tools/check_js.py finds nothing else."""
     assert right in valley["valley.js"]
     spoiled = {**valley, "valley.js": valley["valley.js"].replace(right, wrong)}

@@ -29,7 +29,7 @@ SETTINGS = {
         "lib": ["es2022", "dom", "dom.iterable"], "types": [], "moduleDetection": "legacy",
         "strict": True, "noUnusedLocals": True, "noUnusedParameters": True,
         # What JSDoc would have to repeat without end.
-        "noImplicitAny": False, "strictNullChecks": False, "useUnknownInCatchVariables": False,
+        "noImplicitAny": False, "useUnknownInCatchVariables": False,
     },
 }
 

@@ -1,7 +1,7 @@
 // Bring the page's figures to life without a kernel: each place that the build left for one is drawn by the
 // figure's own code from the state that the place holds. Only pages with a figure load this.
 (() => {
-  const { undrawn } = document.currentScript.dataset; // what is said then
+  const { undrawn } = /** @type {any} */ (document.currentScript).dataset; // what is said then
 
   /** What a figure asks of a live widget's model, with nobody at the other end. */
   function makeModel(state) {
@@ -38,7 +38,7 @@
   }
 
   function start() {
-    const places = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".mf-place"));
+    const places = /** @type {any} */ (document.querySelectorAll(".mf-place"));
     for (const place of places) {
       try {
         const state = readState(JSON.parse(place.querySelector("script").textContent));

@@ -68,7 +68,7 @@ function labLimit(own) {
   const sizes = Float64Array.from(own, Math.abs).sort();
   const rough = Math.max(1e-5, sizes[Math.ceil(0.99 * (sizes.length - 1))]);
   const power = 10 ** Math.floor(Math.log10(rough));
-  return Number((power * [1, 2, 5, 10].find((m) => m * power >= rough)).toPrecision(1));
+  return Number((power * ([1, 2, 5].find((m) => m * power >= rough) ?? 10)).toPrecision(1));
 }
 
 /** Draw how all arms of a shape trained, the chosen one with its seeds' band. */

@@ -158,7 +158,7 @@ function render({ model, el }) {
 
   let playing = false, last = 0, seen = 0, due = 0, timer = 0, frameId = 0, alive = true;
   const chain = [];
-  let scores = new Map(), job = null, trace = [], shown = "", mine = "";
+  let scores = new Map(), job = /** @type {any} */ (null), trace = [], shown = "", mine = "";
 
   /** Set traits without sending them to Python: `save` does, where the film rests. */
   function put(values) {

@@ -6,6 +6,9 @@ type Blanks<S> = S extends string
   ? Record<Names<S>, unknown>
   : { count: number } & Record<Names<S[keyof S]>, unknown>;
 
+/** As `values[i]` is, the last of a list is taken to be there. */
+interface Array<T> { at(index: number): T }
+
 /** A figure's constant, as the controls read it. */
 interface Table {
   ranges?: Readonly<Record<string, readonly [number, number]>>;

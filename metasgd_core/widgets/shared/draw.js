@@ -26,7 +26,7 @@ function axisTicks([low, high], log, count) {
     return ticks.filter((tick) => tick >= low && tick <= high);
   }
   const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((m) => m * power >= rough * 0.999);
+  const step = power * ([1, 2, 5].find((m) => m * power >= rough * 0.999) ?? 10);
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) {
     ticks.push(Number((k * step).toPrecision(12)));
   }
@@ -53,7 +53,7 @@ function placeIn(svg, event) {
  * @param {(across: number, up: number, shift: boolean) => boolean} heard.onKey says whether it took the key
  */
 function makeDraggable(node, svg, { onDrag, onKey }) {
-  let from = null;
+  let from = /** @type {DOMPoint|null} */ (null);
   // Chromium heeds touch-action on no part of an SVG: without this the page scrolls under the finger.
   node.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   node.addEventListener("pointerdown", (event) => {
@@ -86,7 +86,7 @@ function makeDraggable(node, svg, { onDrag, onKey }) {
  *   xlog?: boolean, ylog?: boolean, label: string, axes?: boolean}} options
  */
 function createPlot(frame, options) {
-  const { width = 560, height = 360, xlabel = "", ylabel = "", xlog, ylog, label, axes = true } = options;
+  const { width = 560, height = 360, xlabel = "", ylabel = "", xlog = false, ylog = false, label, axes = true } = options;
   let [x, y] = [options.x, options.y], w = width, h = height;
   const margin = axes ? { left: 56, right: 12, top: 10, bottom: 44 } : { left: 0, right: 0, top: 0, bottom: 0 };
   const box = element("div", { class: "mf-plot" }), svg = svgNode("svg", { role: "group", "aria-label": label });

@@ -93,7 +93,7 @@ function createFrame(el, model, { title, goal, summary, fits = () => true }) {
   const redrawers = [], syncs = [], checks = {}, closing = new AbortController();
   let waiting = 0, speaking = 0, failed = false, moved = false;
   const frame = {
-    root, stage, controls, readouts, buttons, model, id, syncs, checks, linked: Boolean(model.linked), plots: [],
+    root, stage, controls, readouts, buttons, model, id, syncs, checks, linked: Boolean(model.linked), plots: /** @type {any[]} */ ([]),
     set(values) {
       for (const [trait, value] of Object.entries(values)) model.set(trait, value);
       model.save_changes();
@@ -200,7 +200,7 @@ function addRow(frame, trait, label, input, readout) {
  * the trait. With `log` it moves evenly in the logarithm, `step` in powers of ten, and `digits` are
  * significant ones; otherwise they are decimals.
  * @param {any} frame
- * @param {Table} table
+ * @param {Required<Table>} table
  * @param {string} trait
  * @param {{step?: number, digits?: number, log?: boolean}} [way]
  */

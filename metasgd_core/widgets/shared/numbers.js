@@ -64,7 +64,7 @@ function storedRows(view, sizes, bits = 32) {
 function storedStarts(net, view, names, rates) {
   const rows = storedRows(view, names.flatMap((name) => (rates[name] === null ? [net.count, net.count] : [net.count])));
   return Object.fromEntries(names.map((name) => {
-    const theta = rows.shift(), rate = rates[name];
-    return [name, { theta, alpha: rate === null ? rows.shift() : new Float64Array(net.count).fill(rate) }];
+    const rate = rates[name], [theta, alpha] = rows.splice(0, rate === null ? 2 : 1);
+    return [name, { theta, alpha: rate === null ? alpha : new Float64Array(net.count).fill(rate) }];
   }));
 }
