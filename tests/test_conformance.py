@@ -47,8 +47,8 @@ def start(method, family, runs=RUNS):
 
 def train(method, family, begin=None, seed=3, **changes):
     theta, alpha = begin or start(method, family)
-    settings = {"iterations": 4, "meta_batch": 3, "shots": SHOTS, "query_shots": QUERY_SHOTS,
-                "lr": 0.01, "record_every": 2, "generator": gen(seed)}
+    settings = {"iterations": 2, "meta_batch": 3, "shots": SHOTS, "query_shots": QUERY_SHOTS,
+                "lr": 0.01, "record_every": 1, "generator": gen(seed)}
     return meta_train(family, theta, alpha, method, **(settings | changes))
 
 

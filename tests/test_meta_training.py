@@ -568,10 +568,10 @@ def test_reptile_learns_with_its_own_default_rate():
     """Its epsilon is 1 where nothing is said. With Adam's 0.001 it stood still: 5.43 to 5.40."""
     family = sines(1, 20, 20, 1)
     theta, alpha = start(family, "scalar", 0.02)
-    settings = {"iterations": 300, "record_every": 300, "shots": 10, "meta_batch": 10}
+    settings = {"iterations": 100, "record_every": 100, "shots": 10}
     record = train(family, theta, alpha, REPTILE, lr=None, **settings)[-1]
     before, after = (
-        evaluate(family, p, 0.02, shots=10, steps=10, n_tasks=200, generator=gen(9)).mean[-1]
+        evaluate(family, p, 0.02, shots=10, steps=10, n_tasks=100, generator=gen(9)).mean[-1]
         for p in (theta, record.theta)
     )
     assert after < 0.9 * before
