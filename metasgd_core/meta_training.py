@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from metasgd_core.methods import Method
 from metasgd_core.training.compiled import check_compilable
 from metasgd_core.training.draws import Draws
-from metasgd_core.training.gradient import meta_gradient_of
+from metasgd_core.training.gradient import meta_step_of
 from metasgd_core.training.learned import hold
 from metasgd_core.training.outer import Outer
 from metasgd_core.training.processes import check_same_start, check_shareable
@@ -171,13 +171,12 @@ def meta_train(
         if done >= end or outer.lost:
             yield record(done, torch.full_like(nothing, torch.nan))
         else:
-            gradient = meta_gradient_of(ours, draws, shots, query_shots)
+            step = meta_step_of(ours, outer, draws, shots, query_shots)
         total, since = nothing, 0
         while done < end and not outer.lost:
-            tasks, data = draws.at(done)                         # algorithm 1: a batch of tasks,
-            loss, norm, grads = gradient(tasks, data)            # adapted to; their query loss,
-            total = total + outer.step(done, loss, norm, grads)  # and a step of theta (and alpha)
-            done, since = done + 1, since + 1
+            tasks, data = draws.at(done)             # algorithm 1: a batch of tasks, adapted to;
+            total = total + step(done, tasks, data)  # their query loss, and a step down it of
+            done, since = done + 1, since + 1        # theta (and alpha)
             if done % record_every == 0 or done == end or outer.lost:
                 saved.write(done)
                 yield record(done, total / since)

@@ -27,6 +27,8 @@ from metasgd_core.methods import Method
 from metasgd_core.rules import DESCENT
 from metasgd_core.types import Params, TaskFamily
 
+#: (tensors, data) -> what is made of them
+Formula = Callable[[list[Tensor], Any], Any]
 #: (what is learned, data) -> losses ``(*runs,)``, norms ``(*runs,)``, a gradient for each learned
 MetaGradient = Callable[[list[Tensor], Any], tuple[Tensor, Tensor, list[Tensor]]]
 
@@ -108,25 +110,26 @@ def norm_per_run(grads: list[Tensor], runs: int) -> Tensor:
     return torch.cat([g.reshape(rows) for g in grads], dim=-1).norm(dim=-1)
 
 
-def compile_gradient(gradient: MetaGradient, learned: list[Tensor], data: Any) -> MetaGradient:
+def compile_gradient(formula: Formula, tensors: list[Tensor], data: Any) -> Formula:
     """Trace the function on these inputs and compile it; shapes and dtypes are theirs from then on.
 
-    Takes seconds, and on a CPU a C++ compiler.
+    Takes seconds, and on a CPU a C++ compiler. What the function changes in place is left as it is.
 
     Raises
     ------
     RuntimeError
         If PyTorch cannot compile it here; with the reason's first line.
     """
-    traced = make_fx(gradient)(learned, data)
+    tensors = [tensor.clone() for tensor in tensors]
+    traced = make_fx(formula)(tensors, data)
     try:
-        options: Any = {"cpp_wrapper": learned[0].is_cpu}
+        options: Any = {"cpp_wrapper": tensors[0].is_cpu}
         # Guards would check in every step that the shapes are still those of the trace, which takes
         # as long as a third of the arithmetic on a few tasks. Older PyTorch cannot leave them out.
         if skip := getattr(torch.compiler, "skip_all_guards_unsafe", None):
             options["guard_filter_fn"] = skip
         compiled = torch.compile(traced.forward, fullgraph=True, options=options)
-        compiled(learned, data)
+        compiled(tensors, data)
     except Exception as error:
         raise RuntimeError(
             "compiled=True: PyTorch could not compile the meta-gradient here "

@@ -1,4 +1,4 @@
-"""The meta-gradient of a meta-batch: by autograd, compiled, or shared over processes."""
+"""A meta-iteration: its gradient by autograd, compiled, or shared over processes; its step."""
 
 from __future__ import annotations
 
@@ -9,23 +9,43 @@ import torch
 from torch import Tensor
 
 from metasgd_core.objectives import meta_loss
-from metasgd_core.training.compiled import compile_gradient, meta_gradient, norm_per_run
+from metasgd_core.training.compiled import (
+    MetaGradient,
+    compile_gradient,
+    meta_gradient,
+    norm_per_run,
+)
 from metasgd_core.training.draws import Draws
 from metasgd_core.training.learned import Learned, to_rates, views
+from metasgd_core.training.outer import Outer
 from metasgd_core.training.processes import own_part, sum_over_processes, world
+from metasgd_core.training.whole import whole_step
 from metasgd_core.types import Params
 
 #: (tasks, data) -> losses ``(*runs,)``, norms of the gradients ``(*runs,)``, gradients
 Gradient = Callable[[Any, Any], tuple[Tensor, Tensor, list[Tensor]]]
+#: (done, tasks, data) -> losses ``(*runs,)``, NaN where a run is lost
+Step = Callable[[int, Any, Any], Tensor]
 
 
-def meta_gradient_of(learned: Learned, draws: Draws, shots: int, query_shots: int) -> Gradient:
-    """Return the meta-gradient for a training: compiled where its draws come in chunks."""
+def meta_step_of(
+    learned: Learned, outer: Outer, draws: Draws, shots: int, query_shots: int
+) -> Step:
+    """Return what takes a meta-iteration: in one compiled call, or the gradient and then the step.
+
+    Compiled where the draws come in chunks; in one call, if the optimiser is the default one and
+    no other process takes part.
+    """
+    alone = world()[1] == 1
+    if draws.chunked and outer.default and alone:
+        return in_one_call(learned, outer, draws, shots)
     gradient = (
         compiled(learned, draws, shots) if draws.chunked
         else eager(learned, draws, shots, query_shots)
     )
-    return shared(gradient, len(learned.runs)) if world()[1] > 1 else gradient
+    if not alone:
+        gradient = shared(gradient, len(learned.runs))
+    return lambda done, tasks, data: outer.step(done, *gradient(tasks, data))
 
 
 def eager(learned: Learned, draws: Draws, shots: int, query_shots: int) -> Gradient:
@@ -47,8 +67,8 @@ def eager(learned: Learned, draws: Draws, shots: int, query_shots: int) -> Gradi
     return gradient
 
 
-def compiled(learned: Learned, draws: Draws, shots: int) -> Gradient:
-    """Return the same, compiled for the shapes of the draws; the leaves are packed."""
+def formula_of(learned: Learned, draws: Draws, shots: int) -> MetaGradient:
+    """Return the meta-gradient as a function of the packed leaves and the data, to be compiled."""
     method, runs = learned.method, len(learned.runs)
     fixed = learned.rates()
 
@@ -56,10 +76,27 @@ def compiled(learned: Learned, draws: Draws, shots: int) -> Gradient:
         alpha = to_rates(views(leaves[1], learned.held), method) if method.learn_alpha else fixed
         return views(leaves[0], learned.theta), alpha
 
-    formula = meta_gradient(draws.family, method, unpack, runs=runs, shots=shots)
-    leaves = learned.all_leaves
-    fast = compile_gradient(formula, leaves, own_part(draws.example[1], runs))
+    return meta_gradient(draws.family, method, unpack, runs=runs, shots=shots)
+
+
+def compiled(learned: Learned, draws: Draws, shots: int) -> Gradient:
+    """Return what `eager` does, compiled for the shapes of the draws."""
+    leaves, example = learned.all_leaves, own_part(draws.example[1], len(learned.runs))
+    fast = compile_gradient(formula_of(learned, draws, shots), leaves, example)
     return lambda tasks, data: fast(leaves, data)
+
+
+def in_one_call(learned: Learned, outer: Outer, draws: Draws, shots: int) -> Step:
+    """Return the gradient and the step of Adam, compiled together."""
+    formula, tensors = whole_step(formula_of(learned, draws, shots), outer)
+    fast = compile_gradient(formula, tensors, draws.example[1])
+
+    def step(done: int, tasks: Any, data: Any) -> Tensor:
+        loss, lost = fast(tensors, data)
+        outer.lost = bool(lost)
+        return loss
+
+    return step
 
 
 def shared(gradient: Gradient, runs: int) -> Gradient:

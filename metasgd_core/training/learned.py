@@ -58,11 +58,16 @@ class Learned:
             alphas.setdefault(id(a), (f"alpha.{name}", a))
         return {f"theta.{name}": p for name, p in self.theta.items()} | dict(alphas.values())
 
+    def floors(self) -> list[float | None]:
+        """Return the least that each of `all_leaves` may be, None where it may be anything."""
+        bounded = self.method.learn_alpha and self.method.alpha_form == "nonnegative"
+        return [None] * len(self.leaves) + [0.0 if bounded else None] * len(self.alpha_leaves)
+
     def keep_in_bounds(self) -> None:
         """Set what an outer step made negative back to zero, where alpha may not be."""
-        if self.method.learn_alpha and self.method.alpha_form == "nonnegative":
-            for a in self.alpha_leaves:
-                a.data.clamp_(min=0)
+        for leaf, floor in zip(self.all_leaves, self.floors(), strict=True):
+            if floor is not None:
+                leaf.data.clamp_(min=floor)
 
 
 def hold(

@@ -34,6 +34,8 @@ class Outer:
     ----------
     optimizer : torch.optim.Optimizer
         One group, or two where alpha has a rate of its own.
+    default : bool
+        Whether the optimizer is ours, and so the one that is known.
     diverged : Tensor
         ``(*runs,)``, True for the runs that are frozen.
     lost : bool
@@ -65,11 +67,16 @@ class Outer:
                 {"params": learned.leaves}, {"params": learned.alpha_leaves, "lr": alpha_lr}
             ]
         self.optimizer = (optimizer or OPTIMIZERS[objective.optimizer])(groups, lr=lr)
+        self.default = optimizer is None
         self.learned, self.final_lr, self.clip, self.last = learned, final_lr, clip, iterations - 1
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         device = learned.leaves[0].device
         self.diverged = torch.zeros(learned.runs, dtype=torch.bool, device=device)
         self.lost = False
+
+    def fraction(self, done: Any) -> Any:
+        """Return what is left of the rates after `done` steps, a number or a tensor."""
+        return 1 - (1 - self.final_lr) * done / max(1, self.last)
 
     def error(self, done: int) -> FloatingPointError:
         """Return what to raise when all runs are lost."""
@@ -89,12 +96,11 @@ class Outer:
         grads : list of Tensor
             One for each of ``learned.all_leaves``.
         """
-        fraction = 1 - (1 - self.final_lr) * done / max(1, self.last)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * fraction
+            group["lr"] = rate * self.fraction(done)
         if self.clip is not None and bool((norm > self.clip).any()):
             scale = (self.clip / norm).clamp(max=1)
-            grads = [g * _fit(scale, g) for g in grads]
+            grads = [g * fit(scale, g) for g in grads]
         leaves = self.learned.all_leaves
         for leaf, grad in zip(leaves, grads, strict=True):
             leaf.grad = grad.contiguous()
@@ -110,10 +116,11 @@ class Outer:
             self.optimizer.step()
             with torch.no_grad():
                 for leaf, old in zip(leaves, before, strict=True):
-                    leaf.copy_(torch.where(_fit(alive, leaf), leaf, old))
+                    leaf.copy_(torch.where(fit(alive, leaf), leaf, old))
         self.learned.keep_in_bounds()
         return loss
 
 
-def _fit(per_run: Tensor, leaf: Tensor) -> Tensor:
+def fit(per_run: Tensor, leaf: Tensor) -> Tensor:
+    """Give what is ``(*runs,)`` as many axes as the leaf has."""
     return per_run.reshape(per_run.shape + (1,) * (leaf.ndim - per_run.ndim))
