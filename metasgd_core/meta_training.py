@@ -108,10 +108,10 @@ def meta_train(
         one training: its method, family, settings, first theta and alpha, and seed. With more
         `iterations` it is prolonged, unless the rates fall towards the last of them.
     compiled : bool
-        Compile the meta-gradient first, which takes seconds and makes each meta-iteration some
-        times faster: for long trainings of supervised tasks by the objective ``"query"``. The
-        equation is the same, the last bits are not, and the data are drawn 64 meta-iterations at
-        a time: other curves from the same generator. See
+        Compile the meta-iteration first (with an `optimizer` of one's own, its gradient), which
+        takes seconds and makes each some times faster: for long trainings of supervised tasks by
+        the objective ``"query"``. The equation is the same, the last bits are not, and the data
+        are drawn 64 meta-iterations at a time: other curves from the same generator. See
         :mod:`metasgd_core.training.compiled`.
 
     Yields

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,28 @@ def test_a_training_by_the_formula_is_the_eager_one_on_its_data(not_compiled, me
     assert len({id(a) for a in mine[-1].alpha.values()}) == len(
         {id(a) for a in eager[-1].alpha.values()}
     )
+
+
+@pytest.mark.parametrize("changes", [{}, {"clip": 0.5, "final_lr": 0.1, "alpha_lr": 0.02}],
+                         ids=["plain", "clip-schedule-alpha_lr"])
+@pytest.mark.parametrize("method", [META_SGD, NONNEGATIVE], ids=lambda m: m.name)
+def test_one_call_takes_the_steps_of_pytorchs_adam(not_compiled, tmp_path, method, changes):
+    """Whoever passes Adam gets the gradient and the step apart; one may go on with the other's
+    checkpoint, and a lost run is frozen in both."""
+    apart = {"compiled": True, "optimizer": partial(torch.optim.Adam, fused=True)} | changes
+    one = {"compiled": True} | changes
+    expected = list(train(poisoned(sines()), method, (2,), **apart))
+    mine = list(train(poisoned(sines()), method, (2,), **one))
+    assert [r.diverged.tolist() for r in mine] == [[False, False], [False, True], [False, True]]
+    for record, other in zip(mine, expected):
+        assert_close(record._asdict(), other._asdict(), equal_nan=True, **TRAINING)
+    healthy = list(train(sines(), method, (2,), **apart))
+    for first, second in ((one, apart), (apart, one)):
+        path = tmp_path / f"{first is one}.safetensors"
+        next(train(sines(), method, (2,), checkpoint=path, **first))
+        rest = list(train(sines(), method, (2,), checkpoint=path, **second))
+        assert [r.iteration for r in rest] == [10, 13]
+        assert_close(rest[-1].theta, healthy[-1].theta, **TRAINING)
 
 
 @pytest.mark.parametrize("changes", [{}, {"clip": 0.5}], ids=["free", "clipped"])

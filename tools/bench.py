@@ -1,7 +1,8 @@
 """Time whole Meta-SGD meta-steps (data, meta-gradient, Adam), ours and others': ``make bench``.
 
     python tools/bench.py            measure, and print the tables
-    python tools/bench.py --write    also store them, for the page "Where the time goes"
+    python tools/bench.py --write    also store them, in place of this processor's last, for the
+                                     page "Where the time goes"
     python tools/bench.py --page     only write that page's tables again, from what is stored
 
 Every way runs in this process, on one core and one thread, in turn, round after round, so that all
@@ -123,6 +124,18 @@ def measure(ways: dict[str, Way], tasks: list[int], runs: list[int], rounds: int
     }
 
 
+def stored() -> dict[str, dict[str, Any]]:
+    """Return the last report of each processor that was measured."""
+    return json.loads(RESULT.read_text(encoding="utf-8"))
+
+
+def store(report: dict[str, Any]) -> None:
+    """Put the report in place of the processor's last, and write the page's tables."""
+    together = stored() | {report["processor"]: report}
+    RESULT.write_text(json.dumps(together, indent=1) + "\n", encoding="utf-8")
+    write_page(together)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tasks", type=int, nargs="+", default=[4, 25, 100, 1000])
@@ -130,11 +143,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--ways", nargs="+", metavar="WAY", help="only these")
     parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
-    parser.add_argument("--write", action="store_true", help="store them, and the page's tables")
+    parser.add_argument("--write", action="store_true", help="store them as this processor's")
     parser.add_argument("--page", action="store_true", help="only the page, from what is stored")
     args = parser.parse_args(arguments)
     if args.page:
-        write_page(json.loads(RESULT.read_text(encoding="utf-8")))
+        write_page(stored())
         return
     core = pin()  # before JAX is imported, which counts the cores it may use
     torch.set_num_threads(1)
@@ -151,11 +164,10 @@ def main(arguments: list[str] | None = None) -> None:
         {name: found[name] for name in args.ways or found}, args.tasks, args.runs, args.rounds
     )
     print("", *filter(None, tables(report).values()), sep="\n\n")
-    for path in (args.out, RESULT if args.write else None):
-        if path is not None:
-            path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if args.write:
-        write_page(report)
+        store(report)
 
 
 if __name__ == "__main__":

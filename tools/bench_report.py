@@ -49,7 +49,8 @@ def pays_after(report: dict[str, Any], group: str) -> float:
 
 
 def tables(report: dict[str, Any]) -> dict[str, str]:
-    """Return the page's Markdown tables, by the block that they stand in."""
+    """Return the Markdown tables of one processor, by the block of the page they stand in."""
+    on = report["processor"]
     groups = [f"{n} tasks" for n in report["tasks"]]
     first, runs = report["groups"][groups[0]], report["runs"]
     both = EAGER in first and COMPILED in first
@@ -66,11 +67,11 @@ def tables(report: dict[str, Any]) -> dict[str, str]:
         return [name, *figures, against("runs", labels[-1], labels[0])]
 
     steps = table(
-        "Milliseconds a meta-step", ["way", *groups],
+        f"Milliseconds a meta-step: {on}", ["way", *groups],
         [[name, *(digits(ms(report, g, name)) for g in groups)] for name in first],
     )
     ratios = table(
-        "How many times as long the first takes as the second", ["first / second", *groups],
+        f"How many times as long the first takes as the second: {on}", ["first / second", *groups],
         [[f"{over} / {under}", *(against(g, over, under) for g in groups)]
          for over, under in PAIRS if over in first and under in first],
     )
@@ -79,29 +80,29 @@ def tables(report: dict[str, Any]) -> dict[str, str]:
         [[name, *map(digits, counts)] for name, counts in report["operations"].items()],
     )
     parts = table(
-        f"Milliseconds at {groups[0]}", ["part", EAGER, COMPILED],
+        f"Milliseconds at {groups[0]}: {on}", ["part", EAGER, COMPILED],
         [part("data"), part("Adam"),
          ["whole step", *(digits(ms(report, groups[0], w)) for w in (EAGER, COMPILED))]],
     ) if both else ""
     several = table(
-        f"Milliseconds a meta-step of all runs, {groups[0]} each",
+        f"Milliseconds a meta-step of all runs, {groups[0]} each: {on}",
         ["way", *(f"{r} run{'s' * (r > 1)}" for r in runs), f"{runs[-1]} runs / {runs[0]} run"],
         [at_once(n) for n in first if f"{n}, {runs[0]} runs" in report["groups"]["runs"]],
     )
     compiling = table(
-        "Seconds to compile", ["way", *groups],
+        f"Seconds to compile: {on}", ["way", *groups],
         [[name, *(digits(report["groups"][g][name]["compiling"]) for g in groups)]
          for name, row in first.items() if row["compiling"] is not None],
     )
     paid = table(
-        "Meta-steps after which compiling has paid for itself", ["way", *groups],
+        f"Meta-steps after which compiling has paid for itself: {on}", ["way", *groups],
         [[COMPILED, *(digits(pays_after(report, g)) for g in groups)]],
     ) if both else ""
-    blocks = {
+    found = {
         "steps": [steps, ratios, origin(report)], "operations": [operations], "parts": [parts],
         "runs": [several], "compiling": [compiling, paid],
     }
-    return {name: "\n\n".join(filter(None, block)) for name, block in blocks.items()}
+    return {name: "\n\n".join(filter(None, block)) for name, block in found.items()}
 
 
 def table(title: str, head: list[str], rows: list[list[str]]) -> str:
@@ -132,10 +133,21 @@ def origin(report: dict[str, Any]) -> str:
     )
 
 
-def write_page(report: dict[str, Any], page: Path = PAGE) -> None:
+def blocks(stored: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Return the page's blocks: each processor's tables, one processor after the other.
+
+    How many operations a step dispatches is no property of a processor: that is the newest's.
+    """
+    each = [tables(report) for report in stored.values()]
+    newest = tables(max(stored.values(), key=lambda report: report["date"]))
+    together = {name: "\n\n".join(filter(None, (one[name] for one in each))) for name in newest}
+    return together | {"operations": newest["operations"]}
+
+
+def write_page(stored: dict[str, dict[str, Any]], page: Path = PAGE) -> None:
     """Put each group of tables between its two markers."""
     text = page.read_text(encoding="utf-8")
-    for name, block in tables(report).items():
+    for name, block in blocks(stored).items():
         begin = text.index(BEGIN.format(name))
         end = text.index(END, begin)
         text = f"{text[:begin]}{BEGIN.format(name)}\n\n{block}\n\n{text[end:]}"

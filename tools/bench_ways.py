@@ -81,7 +81,7 @@ def ours(compiled: bool) -> Way:
         )
 
     def gradient(theta: Params, alpha: Params, points: Data) -> Tensor:
-        # One step of plain descent with rate 1 moves by the gradient: what is timed is checked.
+        # One step of plain descent with rate 1 moves by the gradient: the same formula as is timed.
         family = Given(MLP().to(points.x.dtype), points=points)
         (end,) = run(
             family, theta, alpha, iterations=1, meta_batch=len(points.x), lr=1.0,
@@ -126,7 +126,8 @@ def adam_alone(packed: bool) -> Way:
     return Way(train, block=CHUNK)
 
 
-#: The parts of a meta-step that can be timed alone, as each of ours does them.
+#: The parts of a meta-step that can be timed alone. Compiled, ours takes Adam's step in the same
+#: call as the gradient; alone it shows what a call of its own would take.
 PARTS = {
     "data, ours, eager": data_alone(chunks=False), "data, ours, compiled": data_alone(chunks=True),
     "Adam, ours, eager": adam_alone(packed=False), "Adam, ours, compiled": adam_alone(packed=True),
