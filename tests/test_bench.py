@@ -281,8 +281,8 @@ def test_speed_against_jax(times):
         assert times(group, COMPILED, "JAX jit") <= most, group
 
 
-def test_twenty_runs_cost_less_than_three(times):
-    assert times("runs", f"{EAGER}, 20 runs", f"{EAGER}, 1 runs") <= 3
+def test_twenty_runs_cost_about_as_much_as_three(times):
+    assert 2.5 < times("runs", f"{EAGER}, 20 runs", f"{EAGER}, 1 runs") < 3.5
 
 
 def test_what_the_page_says_of_few_tasks(report, times):
