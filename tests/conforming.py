@@ -72,16 +72,12 @@ class Conv(nn.Module):
         return self.layers(x)
 
 
-def documented() -> dict:
-    """Run the Python examples of CONTRIBUTING.md, and return what they define."""
-    text = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    names: dict = {}
-    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(code, names)
-    return names
-
-
-EXAMPLES = documented()
+CONTRIBUTING = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
+#: Its Python examples, and what they define.
+EXAMPLES = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(encoding="utf-8"), re.DOTALL)
+DEFINED: dict = {}
+for code in EXAMPLES:
+    exec(code, DEFINED)
 
 NEURAL_PROCESS = Method("neural process", "query", reads=True)
 VARIANTS = (
@@ -94,7 +90,7 @@ VARIANTS = (
     replace(META_SGD, name="a rate a step", rule=rate_a_step(2), inner_steps=2),
     replace(META_SGD, name="Meta-Curvature", rule=curvature()),
     NEURAL_PROCESS,
-    EXAMPLES["SIGNS"],
+    DEFINED["SIGNS"],
 )
 METHODS = metasgd_core.METHODS | {method.name: method for method in VARIANTS}
 
@@ -103,7 +99,7 @@ FAMILIES = {
     "varying frequency": Sinusoid.varying_frequency(sines(activation="tanh").model),
     "sinusoid, read": Sinusoid(NeuralProcess(width=6, context=5).double()),
     "drawings": Drawings(Conv().double()),
-    "measured": EXAMPLES["measured"],
+    "measured": DEFINED["measured"],
     "cartpole": carts(),
     "navigation": walks(),
 }

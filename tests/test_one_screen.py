@@ -1,0 +1,38 @@
+"""What a reader must take in at once stays as short as it was when it was easy to read."""
+
+import ast
+import inspect
+
+import pytest
+from conforming import EXAMPLES
+
+from metasgd_core import adaptation, meta_training, objectives
+
+
+def body(function):
+    """Return the lines of a function's body, without its docstring."""
+    (node,) = ast.parse(inspect.getsource(function)).body
+    statements = node.body[1:] if ast.get_docstring(node) else node.body
+    return statements[-1].end_lineno - statements[0].lineno + 1
+
+
+@pytest.mark.parametrize(
+    ("function", "most"),
+    [
+        (meta_training.meta_train, 50),
+        (adaptation.adapt, 10),
+        (objectives.query, 10), (objectives.joint, 10), (objectives.reptile, 10),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_the_spine_fits_a_screen(function, most):
+    assert body(function) <= most
+
+
+def test_a_rule_and_a_family_of_ones_own_take_fifteen_lines_each():
+    """CONTRIBUTING shows one of each, in one place."""
+    for code in EXAMPLES:
+        lines = code.splitlines()
+        for node in ast.parse(code).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                assert sum(map(bool, lines[node.lineno - 1 : node.end_lineno])) <= 15
