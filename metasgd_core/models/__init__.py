@@ -8,7 +8,7 @@ every task of a batch.
 from metasgd_core.models.init import init_theta, run_axes
 from metasgd_core.models.mlp import ACTIVATIONS, MLP
 from metasgd_core.models.policy import GaussianMLP
-from metasgd_core.models.predict import predict
+from metasgd_core.models.prediction import predict
 from metasgd_core.models.process import NeuralProcess
 
 __all__ = [

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from metasgd_core.models.mlp import MLP
-from metasgd_core.models.predict import predict
+from metasgd_core.models.prediction import predict
 from metasgd_core.types import Data, Params
 
 

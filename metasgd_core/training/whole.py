@@ -1,9 +1,9 @@
 """A whole meta-iteration as one function of tensors, to be compiled: for long trainings.
 
 Compiled, the gradient of a few tasks takes less time than Python needs to *ask* for the rest of a
-step. So the step that :meth:`~metasgd_core.training.outer.Outer.step` takes with Adam is written
-here once more, in the same tensors and without a question: every gradient is scaled by the clip,
-if only by one, and every run is selected, new or frozen.
+step. So the step that ``Outer.step`` takes with Adam is written here once more, in the same tensors
+and without a question: every gradient is scaled by the clip, if only by one, and every run is
+selected, new or frozen.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 # Colab carries these and what they need. pip and setuptools are there to install the package.
 # anywidget is not: pip fetches it there, which it may not here.
 CARRIED = [
-    "torch", "numpy", "matplotlib", "ipywidgets", "gymnasium", "safetensors", "tqdm", "pip",
-    "setuptools", "anywidget",
+    "torch", "numpy", "scipy", "matplotlib", "ipywidgets", "gymnasium", "safetensors", "tqdm",
+    "pip", "setuptools", "anywidget",
 ]
 
 RUN = """

@@ -230,7 +230,11 @@ DRAW = """async ([data, source]) => {
         state.textContent = data[k];
         place.replaceChildren(state);
     });
-    eval(source);
+    const script = document.createElement("script");
+    Object.assign(script.dataset, document.querySelector("script[data-undrawn]").dataset);
+    script.textContent = source;
+    document.body.append(script);
+    script.remove();
     for (let k = 0; k < 60 && !(%s); k++) await new Promise(requestAnimationFrame);
 }"""
 

@@ -108,13 +108,13 @@ LINES = {
         told={"amplitude": 2.0, "steps": 3}, shows=adapted, shape="right",
         handle=".mf-handle >> nth=0", pulled=("points[0][0]", 0), slider="phase",
         select=("left", "j", "joint"),
-        bad=("steps", 11, "steps must be 0 to 10, got 11"),
+        bad=("steps", 11, "steps must be from 0 to 10, got 11"),
     ),
     "AlphaLab": Line(
         told={"shape": "tensor", "start": "0.1", "steps": 2}, shows=learned, shape="chosen",
         handle=".mf-handle >> nth=0", pulled=("points[0][0]", 0), slider="phase",
         select=("shape", "o", "tensor"),
-        bad=("amplitude", math.nan, "amplitude must be a finite number, got nan"),
+        bad=("amplitude", math.nan, "amplitude must be from 0.1 to 6, got nan"),
     ),
     "CartPolePlay": Line(
         told={"state": [1.0, 0.0, 0.05, 0.0], "updates": 1}, shows=balanced, shape="cart",
