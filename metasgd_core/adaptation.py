@@ -50,7 +50,8 @@ def adapt(
     alpha : Params or float
         The rates. A leaf's axes line up with theta's from the left, each as long as theta's or 1;
         missing ones count as 1. They are signed; nothing is clipped here. With another rule, its
-        numbers, from :func:`~metasgd_core.alpha.init_rule`.
+        numbers, from :func:`~metasgd_core.alpha.init_rule`; where there are run axes, through
+        ``share_alpha(theta, alpha, batch, rule)``.
     support : data or callable
         The support data, ``(*batch, shots, ...)`` leaves, the same at every step; or a function
         ``support(phi, step)`` that returns them (reinforcement learning collects afresh).
@@ -79,7 +80,7 @@ def adapt(
     section 3. Differs from the latter in that it allows several steps.
     """
     check_count("steps", steps, least=0)
-    numbers = align_alpha(theta, alpha) if rule is DESCENT else rule_alpha(rule, alpha)
+    numbers = align_alpha(theta, alpha) if rule == DESCENT else rule_alpha(rule, alpha)
     phi, state = dict(theta), rule.start(theta)
     if not torch.is_grad_enabled():
         phi = {name: p.detach() for name, p in phi.items()}
@@ -106,7 +107,7 @@ def _gradient(
     if not losses.requires_grad:
         raise ValueError(
             "the loss does not depend on theta: nothing can be adapted; compute it from phi, "
-            "without detach(), .data or torch.no_grad()"
+            "without detach(), .data or torch.no_grad(), and not inside torch.inference_mode()"
         )
     grads = torch.autograd.grad(
         losses.sum(), list(phi.values()), create_graph=create_graph, allow_unused=True
@@ -115,7 +116,8 @@ def _gradient(
     if unused:
         raise ValueError(
             f"the loss does not use {', '.join(map(repr, unused))} of theta; leave out of the "
-            "model what plays no part in its output"
+            "model what plays no part in its output, or, if the model reads its support, give a "
+            "method with reads=True"
         )
     return dict(zip(phi, grads, strict=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -196,11 +197,17 @@ def share_alpha(
     :mod:`metasgd_core.rules`.
     """
     axis = len(batch) - 1
-    aligned = align_alpha(theta, alpha) if rule is DESCENT else rule_alpha(rule, alpha)
+    aligned = align_alpha(theta, alpha) if rule == DESCENT else rule_alpha(rule, alpha)
     return {name: a.unsqueeze(axis) for name, a in aligned.items()}
 
 
-def init_rule(rule: Rule, theta: Params, *, runs: tuple[int, ...] = ()) -> Params:
+def init_rule(
+    rule: Rule,
+    theta: Params,
+    *,
+    runs: tuple[int, ...] = (),
+    generator: torch.Generator | None = None,
+) -> Params:
     """Make the numbers that a rule begins with: what :func:`init_alpha` is to plain descent.
 
     Parameters
@@ -211,14 +218,22 @@ def init_rule(rule: Rule, theta: Params, *, runs: tuple[int, ...] = ()) -> Param
         Leaves ``(*runs, *shape)``.
     runs : tuple of int
         The run axes of theta.
+    generator : torch.Generator, optional
+        Source of the draws, for a rule that begins with random numbers: each run draws its own.
 
     Returns
     -------
     Params
-        Leaves ``(*runs, *shape that the rule gives them)``, the same in every run.
+        Leaves ``(*runs, *shape that the rule gives them)``.
     """
+    device = next(iter(theta.values())).device
+    source = generator or torch.Generator(device)
     one = {name: p.detach()[(0,) * len(runs)] for name, p in theta.items()}
-    return {name: a.expand(*runs, *a.shape).clone() for name, a in rule.first(one).items()}
+    each = [rule.first(one, source) for _ in range(math.prod(runs))]
+    return {
+        name: torch.stack([first[name] for first in each]).view(*runs, *a.shape)
+        for name, a in each[0].items()
+    }
 
 
 def check_rule(rule: Rule, theta: Params, alpha: Params | float, runs: tuple[int, ...]) -> Params:
@@ -230,7 +245,7 @@ def check_rule(rule: Rule, theta: Params, alpha: Params | float, runs: tuple[int
         Naming the rule and the entry that is missing, unknown, of another shape, dtype or device,
         or not finite.
     """
-    if rule is DESCENT:
+    if rule == DESCENT:
         return check_alpha(theta, alpha)
     alpha, wanted = rule_alpha(rule, alpha), init_rule(rule, theta, runs=runs)
     if alpha.keys() != wanted.keys():

@@ -111,7 +111,8 @@ def evaluate(
         A factor on alpha for each of the `steps`, for plain descent. By default all are 1.
     scorer : TaskFamily, optional
         Draws the query points and scores them in place of `family`, which goes on adapting: a
-        greedy policy is scored, but one that draws its actions collects the support.
+        greedy policy is scored, but one that draws its actions collects the support. (Where
+        support and query are one draw, `family` draws both.)
     method : Method
         How to adapt, where it is not by plain descent: by the method's rule, or by reading. Only
         that part of the row is used.
@@ -138,7 +139,7 @@ def evaluate(
         raise ValueError(
             f"schedule needs one factor for each of the {steps} steps, got {len(schedule)}"
         )
-    if schedule is not None and (method.reads or method.rule is not DESCENT):
+    if schedule is not None and (method.reads or method.rule != DESCENT):
         raise ValueError(f"schedule scales the rates of plain descent, and {method.name} has none")
     walk = partial(
         _walk, family, scorer or family, theta, alpha, method=method, steps=steps, factors=schedule
@@ -154,17 +155,21 @@ def evaluate(
             )
 
         return Evaluation(walk(collect, batch=(*runs, n_tasks)))
-    if getattr(family, "one_draw", False):
-        drawn = family.sample_data(tasks, theta, shots + query_shots, generator=generator)
-        support, query = take(drawn, 1, 0, shots), take(drawn, 1, shots, query_shots)
-    else:
+    one_draw = getattr(family, "one_draw", False)
+    if not one_draw:
         support = family.sample_data(tasks, theta, shots, generator=generator)
         query = (scorer or family).sample_data(tasks, theta, query_shots, generator=generator)
     scores = []
     for start in range(0, n_tasks, TASKS_AT_ONCE):
-        some = slice(start, min(start + TASKS_AT_ONCE, n_tasks))
+        n = min(TASKS_AT_ONCE, n_tasks - start)
+        some = slice(start, start + n)
+        if one_draw:
+            these = _over_runs(tasks, some, ())
+            both = family.sample_data(these, theta, shots + query_shots, generator=generator)
+            support, query = take(both, 1, 0, shots), take(both, 1, shots, query_shots)
+            some = slice(None)
         data = _over_runs(support, some, runs), _over_runs(query, some, runs)
-        scores.append(walk(data, batch=(*runs, some.stop - some.start)))
+        scores.append(walk(data, batch=(*runs, n)))
     return Evaluation(torch.cat(scores, dim=-1))
 
 

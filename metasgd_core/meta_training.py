@@ -91,10 +91,11 @@ def meta_train(
     lr, alpha_lr : float, optional
         Outer learning rate, by default 0.001, and alpha's own if it is to differ (without effect
         where the method does not learn alpha, so that one set of settings serves several methods).
-        With Reptile `lr` is the paper's epsilon, by default 1.
+        With Reptile `lr` is the paper's epsilon, by default 1 (with its own optimiser).
     optimizer : callable, optional
         ``optimizer(groups, lr=...)``. By default fused Adam, and plain SGD for Reptile, whose
-        update theta <- theta + epsilon (phi - theta) it is; under Adam it is another method.
+        update theta <- theta + epsilon (phi - theta) it is; under Adam it is another method. It
+        must work entry by entry, as those do, for runs to leave each other alone.
     final_lr : float
         Both rates change linearly to this multiple of themselves at the last iteration.
     clip : float, optional

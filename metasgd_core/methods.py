@@ -101,9 +101,7 @@ class Method:
                 f"{self.name} cannot credit its sampling: the objective {self.objective!r} does "
                 "not score the adapted parameters; only 'query' does"
             )
-
-
-        if self.rule is not DESCENT and (self.alpha_form != "raw" or self.reads):
+        if self.rule != DESCENT and (self.alpha_form != "raw" or self.reads):
             raise ValueError(
                 f"{self.name} has the rule {self.rule.name!r}, whose numbers are learned as they "
                 'are, by adapting: use alpha_form="raw" and reads=False'

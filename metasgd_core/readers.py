@@ -41,7 +41,9 @@ def read(
     support : data or callable
         As in :func:`~metasgd_core.adaptation.adapt`.
     model : nn.Module
-        Has a method ``read(theta, support) -> Params``, the leaves to put in place of theta's.
+        Has a method ``read(theta, support) -> Params``, the leaves to put in place of theta's:
+        with as many axes as those, of which the model's own may be longer or shorter (a memory
+        that grows with the shots).
     steps : int
         1, or 0 to read nothing.
 
@@ -53,7 +55,8 @@ def read(
     Raises
     ------
     ValueError
-        If the model cannot read, or `steps` is neither 0 nor 1.
+        If the model cannot read, `steps` is neither 0 nor 1, or what was read has no place in
+        theta.
     """
     check_count("steps", steps, least=0)
     if not hasattr(model, "read"):
@@ -66,7 +69,15 @@ def read(
     if not steps:
         return dict(theta)
     data = support(theta, 0) if callable(support) else support
-    return theta | cast(NeuralProcess, model).read(theta, data)
+    found = cast(NeuralProcess, model).read(theta, data)
+    for name, leaf in found.items():
+        if name not in theta or leaf.ndim != theta[name].ndim:
+            raise ValueError(
+                f"{type(model).__name__}.read gives {name!r} with shape {tuple(leaf.shape)}; it "
+                "must be a parameter of the model, with as many axes as theta's "
+                f"({', '.join(f'{n!r} {tuple(p.shape)}' for n, p in theta.items() if n == name)})"
+            )
+    return theta | found
 
 
 def learner(model: nn.Module, method: Method) -> Callable[..., Params]:

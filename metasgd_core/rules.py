@@ -26,10 +26,10 @@ class Rule(NamedTuple):
     Attributes
     ----------
     name : str
-        In error messages, and in what a checkpoint compares.
+        In error messages, and in what a checkpoint compares: let it say what is built in.
     first : callable
-        ``first(theta) -> alpha``: the numbers that the rule begins with, for the theta of one run.
-        Under any names; only the shapes, dtype and device of theta are used.
+        ``first(theta, generator) -> alpha``: the numbers that the rule begins with, for the theta
+        of one run. Under any names; only the shapes, dtype and device of theta are used.
     start : callable
         ``start(theta) -> state``: what the rule remembers before the first step; None if nothing.
     step : callable
@@ -37,7 +37,7 @@ class Rule(NamedTuple):
     """
 
     name: str
-    first: Callable[[Params], Params]
+    first: Callable[[Params, torch.Generator], Params]
     start: Callable[[Params], Any]
     step: Callable[[Params, Params, Any, Params], tuple[Params, Any]]
 
@@ -50,12 +50,13 @@ def _nothing(theta: Params) -> None:
     return None
 
 
+def _constant(theta: Params, generator: torch.Generator) -> Params:
+    return {name: torch.full_like(p, 0.01) for name, p in theta.items()}
+
+
 #: phi <- phi - alpha ∘ g. Its alpha may be one number, one a tensor, or one an entry, and is made
 #: by :func:`~metasgd_core.alpha.init_alpha`.
-DESCENT = Rule(
-    "descent", lambda theta: {name: torch.full_like(p, 0.01) for name, p in theta.items()},
-    _nothing, _descend,
-)
+DESCENT = Rule("descent", _constant, _nothing, _descend)
 
 
 def momentum(rate: float = 0.01, decay: float = 0.3) -> Rule:
@@ -64,7 +65,7 @@ def momentum(rate: float = 0.01, decay: float = 0.3) -> Rule:
     .. math:: v \leftarrow \mu v + g, \qquad \phi \leftarrow \phi - \alpha \circ v
     """
 
-    def first(theta: Params) -> Params:
+    def first(theta: Params, generator: torch.Generator) -> Params:
         rates = {f"alpha.{n}": torch.full_like(p, rate) for n, p in theta.items()}
         return rates | {f"mu.{n}": p.new_full((1,) * p.ndim, decay) for n, p in theta.items()}
 
@@ -83,7 +84,7 @@ def rate_a_step(steps: int, rate: float = 0.01) -> Rule:
 
     .. math:: \phi_{k+1} = \phi_k - \alpha_k \, g_k
 
-    Steps beyond the last one trained go on with its rates.
+    Steps beyond `steps` go on with the last one's rates.
 
     References
     ----------
@@ -91,7 +92,7 @@ def rate_a_step(steps: int, rate: float = 0.01) -> Rule:
     the loss is that of the last step alone.
     """
 
-    def first(theta: Params) -> Params:
+    def first(theta: Params, generator: torch.Generator) -> Params:
         return {
             f"{k}.{n}": p.new_full((1,) * p.ndim, rate)
             for k in range(steps) for n, p in theta.items()
@@ -117,10 +118,15 @@ def curvature(rate: float = 0.01) -> Rule:
     of the layer's matrix, and in that the rate is part of the matrices.
     """
 
-    def first(theta: Params) -> Params:
+    def first(theta: Params, generator: torch.Generator) -> Params:
         alpha = {}
         for layer in _layers(theta):
             weight = theta[f"{layer}.weight"]
+            if weight.ndim != 2:
+                raise ValueError(
+                    f"curvature is for the weights and biases of linear layers, and {layer}.weight "
+                    f"has the shape {tuple(weight.shape)}"
+                )
             out, inputs = weight.shape
             for side, size in (("out", out), ("in", inputs + (f"{layer}.bias" in theta))):
                 eye = torch.eye(size, dtype=weight.dtype, device=weight.device)

@@ -123,6 +123,6 @@ PAIRS = {
 
 def first_alpha(method: Method, theta, runs=()):
     """Return the numbers that a method begins with."""
-    if method.rule is DESCENT:
+    if method.rule == DESCENT:
         return init_alpha(theta, method.alpha_shape, 0.03, runs=runs)
     return init_rule(method.rule, theta, runs=runs)

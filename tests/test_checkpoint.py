@@ -6,7 +6,9 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from cases import EXACT, OneOfRuns, carts, gen, sines, start, used, walks
@@ -14,7 +16,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-from metasgd_core import JOINT, MAML, META_SGD, REPTILE, init_alpha, init_theta, meta_train
+from metasgd_core import (
+    JOINT,
+    MAML,
+    META_SGD,
+    REPTILE,
+    Data,
+    init_alpha,
+    init_theta,
+    meta_train,
+)
+from metasgd_core.tasks import Regression
 from metasgd_core.training import draws, gradient
 
 SCALAR = replace(META_SGD, name="learned scalar", alpha_shape="scalar")
@@ -307,3 +319,37 @@ def test_an_optimiser_whose_memory_no_file_can_hold_is_named(tmp_path):
     with pytest.raises(ValueError, match="Hoarding keeps 'past' as a list, which a checkpoint"):
         next(training(path, optimizer=Hoarding))
     assert not path.exists()
+
+
+class Plain(Regression):
+    """A family with no words of its own: what it holds tells it from another."""
+
+    def __init__(self, scale, curves=3):
+        self.model, self.scale = sines().model, scale
+        self.points = torch.full((curves, 12, 2), scale, dtype=torch.float64)
+
+    def sample_tasks(self, *batch, generator):
+        return Some(torch.randint(len(self.points), batch, generator=generator))
+
+    def sample_data(self, tasks, phi, shots, *, generator):
+        x = torch.rand(*tasks.which.shape, shots, 1, generator=generator, dtype=torch.float64)
+        return Data(x, self.scale * x)
+
+
+class Some(NamedTuple):
+    which: torch.Tensor
+
+
+def test_a_family_without_words_is_told_by_what_it_holds(tmp_path):
+    """Another CSV, another split: a training would go on with other tasks from its file."""
+    path = tmp_path / "a.safetensors"
+    next(training(path, family=Plain(1.0)))
+    assert len(list(training(path, family=Plain(1.0)))) == 2
+    with pytest.raises(ValueError, match=r"(?s)belongs to another training \(family: .*scale=1.0"):
+        training(path, family=Plain(2.0))
+
+
+def test_numpys_numbers_are_stored_as_plain_ones(tmp_path):
+    path = tmp_path / "a.safetensors"
+    next(training(path, meta_batch=np.int64(3), clip=np.float64(0.5)))
+    assert len(list(training(path, meta_batch=3, clip=0.5))) == 2

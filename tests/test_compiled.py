@@ -371,3 +371,16 @@ def test_a_chunk_is_bounded_by_its_bytes_and_never_empty(monkeypatch, most, chun
     mine = draws.Draws(family, {}, (3,), 11, gen(3), chunked=True)
     assert mine.chunk == chunk
     assert mine.at(0)[1].x.shape == (3, 11, 1)
+
+
+def test_what_is_compiled_meets_data_that_lie_in_memory_as_in_the_example():
+    """Compiled code takes strides for granted; a family may well turn its axes about."""
+
+    class Turned(Sinusoid):
+        def sample_data(self, tasks, phi, shots, *, generator):
+            data = super().sample_data(tasks, phi, shots, generator=generator)
+            return Data(*(leaf.movedim(-2, 0).contiguous().movedim(0, -2) for leaf in data))
+
+    mine = draws.Draws(Turned(sines().model), {}, (3,), 11, gen(3), chunked=True)
+    for leaf, example in zip(mine.at(0)[1], mine.example[1]):
+        assert leaf.stride() == example.stride()

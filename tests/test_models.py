@@ -271,9 +271,10 @@ def test_a_module_brings_its_own_first_parameters():
     [
         (nn.BatchNorm1d(4), "1 is a BatchNorm1d that keeps running statistics.*"
                             "track_running_stats=False"),
+        (nn.LSTM(4, 4), "1 is a LSTM, which PyTorch cannot carry over tasks; write it with"),
         (nn.Dropout(0.5), "1 is a Dropout, which draws at random in every pass.*model.eval"),
     ],
-    ids=["running statistics", "dropout"],
+    ids=["running statistics", "recurrent", "dropout"],
 )
 def test_layers_that_tasks_cannot_share_are_named(layer, sentence):
     model = nn.Sequential(nn.Linear(1, 4), layer, nn.Linear(4, 1))

@@ -1,10 +1,13 @@
 """Inner rules and readers: each is what its equation says, and plain descent where it should be."""
 
+import copy
+import pickle
 from dataclasses import replace
 
 import pytest
 import torch
 from cases import EXACT, STEP, TRAINING, gen, gradients, signed_alpha, sines, start, wanted
+from torch import nn
 from torch.testing import assert_close
 
 from metasgd_core import (
@@ -147,6 +150,38 @@ def test_numbers_of_another_network_are_refused():
                  method=replace(META_SGD, rule=rule))
 
 
+def test_curvature_is_not_for_convolutions():
+    theta = init_theta(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), generator=gen())
+    with pytest.raises(ValueError, match=r"0.weight has the shape \(2, 1, 3, 3\)"):
+        init_rule(curvature(), theta)
+
+
+def test_a_rule_that_begins_at_random_gives_every_run_its_own_numbers():
+    def first(theta, generator):
+        return {n: torch.rand(1, generator=generator, dtype=p.dtype) for n, p in theta.items()}
+
+    rule = Rule("random", first, lambda theta: None, lambda phi, g, s, a: (phi, s))
+    theta, _ = start(sines(), runs=(2, 3))
+    drawn = init_rule(rule, theta, runs=(2, 3), generator=gen(4))["layers.0.weight"]
+    assert drawn.shape == (2, 3, 1)
+    assert drawn.unique().numel() == 6
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copied_row_is_the_row(copied):
+    """A spawned worker gets its row by a pickle; there it still is plain descent."""
+    row = copied(META_SGD)
+    assert row == META_SGD
+    family = sines()
+    theta, alpha = start(family)
+    settings = {"shots": 5, "steps": 1, "n_tasks": 2}
+    mine, its = (
+        evaluate(family, theta, alpha, generator=gen(), method=method, **settings).scores
+        for method in (row, META_SGD)
+    )
+    assert_close(mine, its, **EXACT)
+
+
 def test_curvature_names_the_parameters_that_it_has_no_matrix_for():
     theta = init_theta(GaussianMLP((2, 4, 2)), generator=gen())
     with pytest.raises(ValueError, match=r"theta also has \['log_std'\]"):
@@ -179,7 +214,7 @@ def test_a_rule_may_have_no_numbers_of_its_own():
     """One that stays where it is: evaluated and trained like the others."""
     family = sines()
     theta, _ = start(family)
-    still = Rule("still", lambda theta: {}, lambda theta: None, lambda phi, g, s, a: (phi, s))
+    still = Rule("still", lambda theta, g: {}, lambda theta: None, lambda phi, g, s, a: (phi, s))
     method = replace(MAML, rule=still)
     loss = meta_loss(family, theta, {}, family.sample_tasks(2, generator=gen()), method, shots=5,
                      query_shots=6, generator=gen())
@@ -233,6 +268,20 @@ def test_a_process_learns_to_read(process):
         process, record.theta, 0.0, shots=5, steps=1, n_tasks=200, generator=gen(2), method=READS
     ).mean
     assert after < 0.75 * before
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [({"contxt": torch.zeros(3, 8)}, "gives 'contxt' with shape"),
+     ({"context": torch.zeros(3, 2, 8)}, r"gives 'context' with shape \(3, 2, 8\)")],
+    ids=["name", "axes"],
+)
+def test_what_is_read_must_have_a_place(process, monkeypatch, found, sentence):
+    """A misspelt context would be read, and never used."""
+    monkeypatch.setattr(process.model, "read", lambda theta, support: found)
+    theta = per_task(init_theta(process.model, generator=gen()), (3,))
+    with pytest.raises(ValueError, match=sentence):
+        read(process.loss, theta, 0.0, None, model=process.model)
 
 
 def test_what_cannot_read_is_told_so(process):

@@ -14,6 +14,7 @@ from metasgd_core.types import Params
 
 First = Callable[[str, torch.Generator], Tensor]
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 #: These begin at the module's own values: a scale of 1, a shift of 0.
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -76,7 +77,7 @@ def init_theta(
                 value.copy_(first(leaf, generator))
         elif isinstance(layer, NORMS):
             values.copy_(parameter.detach())
-        elif not isinstance(layer, (*WEIGHTED, nn.RNNBase, nn.MultiheadAttention)):
+        elif not isinstance(layer, (*WEIGHTED, *RECURRENT, nn.MultiheadAttention)):
             raise ValueError(
                 f"init_theta knows linear, convolutional, recurrent, attention and normalising "
                 f"layers, but {name!r} belongs to a {type(layer).__name__}: give that class a "
@@ -103,7 +104,7 @@ def init_theta(
 
 def _fan_in(layer: nn.Module, parameter: Tensor) -> int:
     """Return how many numbers go into one output of the layer."""
-    if isinstance(layer, nn.RNNBase):
+    if isinstance(layer, RECURRENT):
         return layer.hidden_size
     if isinstance(layer, nn.MultiheadAttention):
         return layer.embed_dim

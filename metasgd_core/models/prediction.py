@@ -40,7 +40,7 @@ def predict(model: nn.Module, phi: Params, x: Tensor) -> Tensor:
     ------
     ValueError
         If the leading axes of `phi` and `x` differ, or their dtypes, or their devices, or the model
-        keeps running statistics or has dropout switched on.
+        keeps running statistics, has dropout switched on, or is one of PyTorch's recurrent modules.
     """
     name, parameter = next(iter(model.named_parameters()))
     leaf = phi[name]
@@ -81,6 +81,11 @@ def _check_stateless(model: nn.Module) -> None:
                 f"{name or 'the model'} is a {type(layer).__name__} that keeps running statistics, "
                 "which tasks would share; make it with track_running_stats=False, or use a "
                 "LayerNorm or GroupNorm"
+            )
+        if isinstance(layer, nn.RNNBase):
+            raise ValueError(
+                f"{name or 'the model'} is a {type(layer).__name__}, which PyTorch cannot carry "
+                "over tasks; write it with linear layers, or give the model a method run(phi, x)"
             )
         if isinstance(layer, _DropoutNd) and layer.training and layer.p > 0:
             raise ValueError(

@@ -15,8 +15,8 @@ class NeuralProcess(nn.Module):
 
     .. math:: c = \frac1K \sum_k e(x_k, y_k), \qquad \hat y(x) = d(x, c)
 
-    The context c is a parameter like any other: what the model predicts before it has read
-    anything begins at c = 0 and is learned. See :func:`~metasgd_core.readers.read`.
+    The context c has a place among the parameters, where :func:`~metasgd_core.readers.read` puts
+    it. It is zero until something is read, and training, which always reads, leaves it so.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class Classification(Supervised):
         Raises
         ------
         ValueError
-            If a class's number is not that of one of the model's outputs.
+            If `data.y` holds no whole numbers, or there are more ways than the model has outputs.
         """
         logits = self.logits(phi, data)
         self._check_classes(data.y, logits)

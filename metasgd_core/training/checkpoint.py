@@ -31,7 +31,7 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
     state : dict
         Whatever JSON can hold.
     """
-    header = {"state": json.dumps({"format": FORMAT} | state)}
+    header = {"state": json.dumps(as_json({"format": FORMAT} | state))}
     # Always the same name, so that what a killed run left there is overwritten by the next save.
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
@@ -39,6 +39,12 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def as_json(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state as JSON will give it back: numpy's numbers are plain ones."""
+    found: dict[str, Any] = json.loads(json.dumps(state, default=lambda number: number.item()))
+    return found
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:

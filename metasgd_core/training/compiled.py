@@ -90,7 +90,7 @@ def meta_gradient(
 
     def total(learned: list[Tensor], data: Any) -> tuple[Tensor, Tensor]:
         theta, alpha = unpack(learned)
-        if method.rule is DESCENT:
+        if method.rule == DESCENT:
             aligned = align_alpha(theta, alpha)
             alpha = {name: a.expand_as(theta[name]) for name, a in aligned.items()}
         loss = losses(theta, alpha, data).mean(dim=-1)

@@ -65,7 +65,10 @@ class Draws:
         tasks = self.family.sample_tasks(*several, *self.batch, generator=generator)
         if self.family.on_policy:
             return tasks, None
-        return tasks, self.family.sample_data(tasks, self.theta, self.samples, generator=generator)
+        data = self.family.sample_data(tasks, self.theta, self.samples, generator=generator)
+        if self.chunked:  # compiled code takes memory to lie as in the example
+            data = type(data)(*(leaf.contiguous() for leaf in data))
+        return tasks, data
 
     def state(self, done: int) -> Tensor:
         """Return the generator's state from which the next meta-iteration's chunk is drawn."""

@@ -58,7 +58,7 @@ def eager(learned: Learned, draws: Draws, shots: int, query_shots: int) -> Gradi
             shots=shots, query_shots=query_shots, generator=draws.generator, data=data,
         )
         # Of the sum over runs, so that each gets the gradient of its own loss. What the loss does
-        # not use, such as a context that is always read anew, stays as it is.
+        # not use, such as the place of a context that is read, stays as it is.
         grads = list(
             torch.autograd.grad(loss.sum(), learned.all_leaves, materialize_grads=True)
         )
@@ -73,7 +73,7 @@ def formula_of(learned: Learned, draws: Draws, shots: int) -> MetaGradient:
     fixed = learned.rates()
 
     def unpack(leaves: list[Tensor]) -> tuple[Params, Params]:
-        alpha = to_rates(views(leaves[1], learned.held), method) if method.learn_alpha else fixed
+        alpha = to_rates(views(leaves[1], learned.held), method) if leaves[1:] else fixed
         return views(leaves[0], learned.theta), alpha
 
     return meta_gradient(draws.family, method, unpack, runs=runs, shots=shots)

@@ -95,7 +95,7 @@ def hold(
     if packed:
         flat, theta = pack(theta, runs)
         leaves = [flat]
-        if method.learn_alpha:
+        if alpha_leaves:
             flat, held = pack(held, runs)
             alpha_leaves = [flat]
     return Learned(method, runs, theta, held, leaves, alpha_leaves)
@@ -107,11 +107,11 @@ def _held(
     """Copy alpha into the numbers that the outer loop holds: alpha, or its logarithm."""
     aligned = check_rule(method.rule, theta, alpha, runs)
     if isinstance(alpha, dict):
-        names = theta if method.rule is DESCENT else aligned
+        names = theta if method.rule == DESCENT else aligned
         alpha = {name: alpha[name] for name in names}
     if not method.learn_alpha:
         return each(alpha if isinstance(alpha, dict) else aligned, copy)
-    if method.rule is not DESCENT:
+    if method.rule != DESCENT:
         return each(aligned, lambda a: copy(a).requires_grad_())
     entry = method.alpha_shape == "entry"
     distinct = 1 if method.alpha_shape == "scalar" else len(theta)

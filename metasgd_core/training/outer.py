@@ -54,7 +54,8 @@ class Outer:
         iterations: int,
     ) -> None:
         objective = OBJECTIVES[learned.method.objective]
-        lr = objective.lr if lr is None else lr
+        if lr is None:  # the row's own is meant for the row's optimiser
+            lr = objective.lr if optimizer is None else 1e-3
         check_number("lr", lr)
         check_number("final_lr", final_lr)
         if alpha_lr is not None:

@@ -11,11 +11,17 @@ import torch
 from torch import Tensor
 
 from metasgd_core.methods import Method
-from metasgd_core.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from metasgd_core.training.checkpoint import (
+    as_json,
+    fingerprint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from metasgd_core.training.draws import Draws
 from metasgd_core.training.learned import Learned
 from metasgd_core.training.outer import Outer
 from metasgd_core.training.processes import world
+from metasgd_core.types import TaskFamily
 
 
 class Saved:
@@ -43,16 +49,15 @@ class Saved:
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"the checkpoint {path} needs the folder {path.parent}; make it first")
         self.path, self.learned, self.outer, self.draws = path, learned, outer, draws
-        self.settings = settings | {
-            "method": _plain(learned.method),
-            "family": re.sub(r" at 0x[0-9a-f]+", "", repr(draws.family)),
+        self.iterations = outer.last + 1
+        if outer.final_lr != 1:  # else the rates do not depend on it, and a training may go on
+            settings = settings | {"iterations": self.iterations}
+        self.settings = settings if path is None else as_json(settings | {
+            "method": _plain(learned.method), "family": _describe(draws.family),
             "optimizer": repr(outer.optimizer), "final_lr": outer.final_lr, "clip": outer.clip,
             "seed": draws.generator.initial_seed(),
             "first theta": fingerprint(learned.theta), "first alpha": fingerprint(learned.held),
-        }
-        self.iterations = outer.last + 1
-        if outer.final_lr != 1:  # else the rates do not depend on it, and a training may go on
-            self.settings["iterations"] = self.iterations
+        })  # fmt: skip
         self.numbers = learned.named() | {"diverged": outer.diverged}
         # The packed leaves hold what `numbers` views.
         self.leaf_names = ["theta", "alpha"] if draws.chunked else list(learned.named())
@@ -136,6 +141,18 @@ class Saved:
 def _plain(method: Method) -> dict[str, Any]:
     values = {f.name: getattr(method, f.name) for f in fields(method) if f.name != "style"}
     return values | {"rule": method.rule.name}
+
+
+def _describe(family: TaskFamily) -> str:
+    """Return what tells a family from others: its own words, or else its model and its data."""
+    if type(family).__repr__ is not object.__repr__:
+        parts = [repr(family)]
+    else:
+        parts = [type(family).__qualname__, *(
+            f"{name}={fingerprint({name: v}) if isinstance(v, Tensor) else v!r}"
+            for name, v in sorted(vars(family).items())
+        )]  # fmt: skip
+    return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(parts))
 
 
 def _only(text: Any, other: Any) -> str:
