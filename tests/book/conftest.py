@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from browsing import CHROMIUM, FLAGS, served
+from browsing import CHROMIUM, FLAGS, PATIENCE, served
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +42,14 @@ def browser(driver):
         )
         pytest.fail(reason) if os.environ.get("REQUIRE_BROWSER") else pytest.skip(reason)
     browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    context_of = browser.new_context
+
+    def patient(**options):
+        context = context_of(**options)
+        context.set_default_timeout(PATIENCE)
+        return context
+
+    browser.new_context = patient
     yield browser
     browser.close()
 

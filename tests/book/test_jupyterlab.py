@@ -222,7 +222,9 @@ def server(tmp_path_factory):
                 assert line, "".join(said)
             # Nobody else reads on, and a full pipe would stop it.
             Thread(target=shutil.copyfileobj, args=(process.stdout, log), daemon=True).start()
-            running = next(list_running_servers(str(own / "runtime")))
+            # It says so a moment before it writes where it is.
+            while not (running := next(list_running_servers(str(own / "runtime")), None)):
+                assert process.poll() is None
             yield running, own / "shown"
         finally:
             process.terminate()  # it ends its kernels first
