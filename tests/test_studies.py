@@ -260,8 +260,7 @@ def test_quick_writes_nothing_into_the_package(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cartpole-physics", "figure-sine", "figure-alpha-lab",
-                                  "navigation"])
+@pytest.mark.parametrize("name", ["cartpole-physics", "figure-sine", "navigation"])
 def test_a_result_made_again_holds_what_the_stored_one_holds(name, tmp_path):
     """The same tensors of the same type under the same names, and the same notes."""
     study = known()[name]
