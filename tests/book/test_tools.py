@@ -118,7 +118,7 @@ def test_a_chapter_is_judged_by_its_work_alone(tmp_path, monkeypatch):
     work += "for _ in range(250):\n    pace.piece()"
     for name, source in (("waits", "import time\ntime.sleep(6)"), ("works", work)):
         nbformat.write(notebook(source), tmp_path / f"{name}.ipynb")
-    monkeypatch.setattr(pace, "CHAPTER", 250 * pace.USUAL)
+    monkeypatch.setattr(pace, "CHAPTER", 150 * pace.USUAL)
     paths = [str(tmp_path / f"{name}.ipynb") for name in ("waits", "works")]
     whole, waits, works = check.notebooks(paths)
     assert [result.passed for result in (whole, waits, works)] == [True, True, False]
