@@ -80,7 +80,7 @@ def test_the_goals_can_be_reached():
 
 
 def test_what_never_moved_has_no_gradient():
-    """Chapter 7 says why: between two hidden units, no x opens both their ReLUs."""
+    """Chapter 8 says why: between two hidden units, no x opens both their ReLUs."""
     x = torch.linspace(-5, 5, 2001)[:, None]
     for start in STARTS:
         arm = ARMS["entry", start]

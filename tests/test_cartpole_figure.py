@@ -1,4 +1,4 @@
-"""What the page's CartPole carries: chapter 10's policies, which find the side in one step."""
+"""What the page's CartPole carries: chapter 15's policies, which find the side in one step."""
 
 from io import BytesIO
 

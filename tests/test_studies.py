@@ -170,7 +170,7 @@ def environment():
 def test_a_job_killed_and_resumed_ends_as_the_unbroken_one(tmp_path):
     """Bit for bit: parameters, losses on the way, errors, counts of steps; see killed_study.py.
 
-    Chapter 10 reports how many steps each policy has played, so a resumed row may lose none.
+    Chapter 15 reports how many steps each policy has played, so a resumed row may lose none.
     """
     done = subprocess.run(
         [sys.executable, HERE / "killed_study.py", tmp_path], check=True, timeout=240,

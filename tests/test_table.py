@@ -70,7 +70,7 @@ def over_seeds(errors):
 
 
 def test_the_protocol_is_that_of_the_paper():
-    """Its numbers, once more; the sources are in chapter 8."""
+    """Its numbers, once more; the sources are in chapter 9."""
     assert replace(Sinusoid.varying_frequency(), model=table.FAMILY.model) == table.FAMILY
     assert (table.FAMILY.amplitude, table.FAMILY.frequency) == ((0.1, 5.0), (0.8, 1.2))
     sizes = [tuple(p.shape) for p in table.FAMILY.model.parameters()]

@@ -1,4 +1,4 @@
-"""Train stable-baselines3's PPO on CartPole-v1: the figures beside which chapter 9 puts its own.
+"""Train stable-baselines3's PPO on CartPole-v1: the figures beside which chapter 14 puts its own.
 
 PPO is no dependency of the book, so it has an environment of its own, and what it measured is
 stored in ``metasgd_core/results/ppo-cartpole.json``. To make that file again (on one core about

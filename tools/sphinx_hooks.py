@@ -1,15 +1,19 @@
 """What the book's build needs and `_config.yml` cannot say."""
 
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from figures_hook import Interactive, load_figures, make_figures
 from repository import DEFAULT, repository
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
 from sphinx.errors import ConfigError
+from sphinx_external_toc.collectors import TocTreeCollectorWithStyles
 
 # All that the pages ask for. The package carries 24 MB more.
 MATHJAX_PARTS = ["tex-mml-chtml.js", "input/tex/extensions", "output/chtml/fonts"]
@@ -32,6 +36,27 @@ def set_theme_options(app: Sphinx, config: Config) -> None:
         navbar_persistent=[],  # else the page has two search fields
         search_bar_text="Search this book",
     )
+
+
+def number_by_file(app: Sphinx) -> None:
+    """Give each chapter its file's number: one that is not written yet moves no other."""
+    in_order = TocTreeCollectorWithStyles.assign_section_numbers
+
+    def assign(collector: TocTreeCollectorWithStyles, env: BuildEnvironment) -> list[str]:
+        changed = in_order(collector, env)
+        for page, numbers in env.toc_secnumbers.items():
+            if not (name := re.match(r"(\d+)-", Path(page).name)):
+                continue
+            chapter = int(name[1])
+            env.toc_secnumbers[page] = {
+                anchor: number and (chapter, *number[1:]) for anchor, number in numbers.items()
+            }
+            for node in (env.titles[page], *env.tocs[page].findall(nodes.reference)):
+                if number := node.get("secnumber"):
+                    node["secnumber"] = (chapter, *number[1:])
+        return changed
+
+    TocTreeCollectorWithStyles.assign_section_numbers = assign
 
 
 def set_address(app: Sphinx, page: str, source: list[str]) -> None:
@@ -96,6 +121,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("repository", DEFAULT, "env")  # pages are read again when it changes
     app.add_directive("interactive", Interactive)
     app.connect("config-inited", set_theme_options, priority=100)
+    app.connect("builder-inited", number_by_file)
     app.connect("source-read", set_address)
     app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("html-page-context", mend_roles)

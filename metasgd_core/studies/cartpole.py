@@ -1,4 +1,4 @@
-"""The families of CartPoles of chapter 10, and what the page's CartPole carries of them.
+"""The families of CartPoles of chapter 15, and what the page's CartPole carries of them.
 
 A row is five trainings at once, along the runs axis. Settings were chosen on validation tasks; the
 figures are of test tasks.
@@ -172,7 +172,7 @@ def summary(found: Stored) -> str:
     return "\n".join(lines)
 
 
-#: What the page's figure shows: chapter 9's first policy, the first seed of three rows of the
+#: What the page's figure shows: chapter 14's first policy, the first seed of three rows of the
 #: secret side.
 FIGURE = {"random": None, "MAML": "maml-3", "Meta-SGD": "metasgd-3", "joint": "joint"}
 
@@ -180,7 +180,7 @@ FIGURE = {"random": None, "MAML": "maml-3", "Meta-SGD": "metasgd-3", "joint": "j
 def copy(job: Job) -> Stored:
     """Take one start of the figure out of what ``cartpole-secret`` has stored."""
     model, row = CartPole().model, FIGURE[job.name]
-    if row is None:  # undecided at first, and the rate that chapter 9 begins with
+    if row is None:  # undecided at first, and the rate that chapter 14 begins with
         theta = first_theta(CartPole())
         flat = torch.cat([p.flatten() for p in theta.values()])
         return Stored({"theta": flat, "alpha": torch.tensor([2.0])}, {})
@@ -211,7 +211,7 @@ def figure_summary(found: Stored) -> str:
 
 STUDIES = {
     f"cartpole-{name}": Study(
-        f"chapter 10: {about}", time, (*ROWS[name], "random"), partial(work, name), summary,
+        f"chapter 15: {about}", time, (*ROWS[name], "random"), partial(work, name), summary,
         partial(results, name),
     )
     for name, about, time in (

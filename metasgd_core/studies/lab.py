@@ -264,6 +264,6 @@ def summary(found: Stored) -> str:
 
 STUDIES = {
     "alpha-lab": Study(
-        "chapter 7: what Meta-SGD's rates need, arm by arm", "40 minutes", tuple(LAB), work, summary
+        "chapter 8: what Meta-SGD's rates need, arm by arm", "40 minutes", tuple(LAB), work, summary
     )
 }

@@ -1,4 +1,4 @@
-"""2-D navigation: the policies and the figures that chapter 11 starts from.
+"""2-D navigation: the policies and the figures that chapter 16 starts from.
 
 Three things differ from the published settings; the rows of ``ABLATION`` put them back.
 
@@ -212,7 +212,7 @@ def summary(found: Stored) -> str:
 
 STUDIES = {
     "navigation": Study(
-        "chapter 11: policies that find their goal, from two kinds of start, and the published "
+        "chapter 16: policies that find their goal, from two kinds of start, and the published "
         "settings put back", "15 minutes", tuple(JOBS), work, summary, results,
     )
 }

@@ -1,4 +1,4 @@
-"""The sweep behind the figure of chapter 7: each shape of alpha, ten starts and five seeds of each.
+"""The sweep behind the figure of chapter 8: each shape of alpha, ten starts and five seeds of each.
 
 What is stored of seed 0, theta and alpha, is in half precision.
 """
@@ -188,6 +188,6 @@ def summary(found: Stored) -> str:
 
 STUDIES = {
     "figure-alpha-lab": Study(
-        "the sweep that chapter 7's figure shows", "5 minutes", SHAPES, work, summary, results
+        "the sweep that chapter 8's figure shows", "5 minutes", SHAPES, work, summary, results
     )
 }

@@ -1,7 +1,7 @@
 """The table of the Meta-SGD paper: sinusoids, trained on 5, 10 or 20 shots and tested on each.
 
 Li et al. 2017 (arXiv:1707.09835), section 4.1. Every number that the paper leaves open is listed,
-with what we took, in chapter 8.
+with what we took, in chapter 9.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def summary(found: Stored) -> str:
 
 STUDIES = {
     "table": Study(
-        "chapter 8: the paper's table, its variants, and the choice of its outer rate",
+        "chapter 9: the paper's table, its variants, and the choice of its outer rate",
         "15 minutes", tuple(JOBS), work, summary, results,
     )
 }

@@ -44,14 +44,14 @@ class CartPolePlay(Figure):
     """A CartPole whose policy adapts in the page, by its own ten episodes and their gradient.
 
     Every attribute can be set when the figure is made and read or changed afterwards. A figure that
-    begins with ``start="random", side=0`` is the plain CartPole of chapter 9: it has no controls
+    begins with ``start="random", side=0`` is the plain CartPole of chapter 14: it has no controls
     for the side, the start and the swap.
 
     Attributes
     ----------
     start : {"random", "MAML", "Meta-SGD", "joint"}
-        Whose theta and alpha: chapter 9's policy before its training and its rate, or the first
-        training seeds of chapter 10's secret side.
+        Whose theta and alpha: chapter 14's policy before its training and its rate, or the first
+        training seeds of chapter 15's secret side.
     side : {1, -1, 0}
         Which side is rewarded: right, left, or every step.
     updates : int

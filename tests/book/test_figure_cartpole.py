@@ -97,7 +97,7 @@ PLAIN = {"start": "random", "side": 0}
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_policy_learns_to_balance(page, seed):
-    """Chapter 9's story: many steps; a heavy cart undoes half of it, several more mend that."""
+    """Chapter 14's story: many steps; a heavy cart undoes half of it, several more mend that."""
     mount(page, seed=seed, **PLAIN)
     settle(page)
     assert mean_return(page) < 40  # undecided
@@ -128,7 +128,7 @@ def test_a_policy_learns_to_balance(page, seed):
 
 
 def test_the_plain_figure_knows_no_side(page):
-    """What chapter 9 has not spoken of is not there to be asked about."""
+    """What chapter 14 has not spoken of is not there to be asked about."""
     mount(page, **PLAIN)
     settle(page)
     shown = page.locator("[data-trait]").evaluate_all("all => all.map((e) => e.dataset.trait)")

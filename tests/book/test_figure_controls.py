@@ -49,15 +49,15 @@ TABLE = {
         "angle": ("loss", DOWN, DOWN),
     },
     "06-meta-sgd": SINE,
-    "07-alpha-lab": {
+    "08-alpha-lab": {
         "shape": ("test", UP, UP), "start": ("test", UP, UP), "layer": ("rates", DOWN, DOWN),
         "steps": ("after", UP, UP), "amplitude": ("before", UP, UP), "phase": ("before", UP, UP),
         "frequency": ("before", UP, UP), "on_curve": ("after", OTHER, OTHER),
         "seed": ("before", OTHER, OTHER), "Add a point": ("after", OTHER, OTHER),
         "Remove a point": ("after", OTHER, OTHER), "New curve": ("amplitude", OTHER, OTHER),
     },
-    "09-policy-gradients": CART | UNDECIDED,
-    "10-families-of-cartpoles": CART | TRAINED | {
+    "14-policy-gradients": CART | UNDECIDED,
+    "15-families-of-cartpoles": CART | TRAINED | {
         "side": ("return", DOWN, DOWN), "start": ("return", DOWN, DOWN),
         "swapped": ("return", DOWN, DOWN),
     },

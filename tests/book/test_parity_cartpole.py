@@ -30,7 +30,7 @@ def page(browser):
 
 
 def nine_numbers(state):
-    """Balances for 500 steps whichever way the force points (chapter 10)."""
+    """Balances for 500 steps whichever way the force points (chapter 15)."""
     w, k = (-16.112, -11.759, -25.055, -24.058), (-9.5127, -7.1234, -11.730, -10.692)
     seen = state * SEEN
     m = 1.0 if seen @ w > 0 else -1.0
