@@ -13,7 +13,7 @@ from metasgd_core.alpha import (
     init_rule,
     share_alpha,
 )
-from metasgd_core.evaluation import Evaluation, evaluate, t_interval
+from metasgd_core.evaluation import Comparison, Evaluation, compare, evaluate, t_interval
 from metasgd_core.meta_training import Record, meta_train, progress
 from metasgd_core.methods import (
     FINE_TUNING,
@@ -40,11 +40,11 @@ from metasgd_core.tasks import (
 from metasgd_core.types import Data, Params, TaskFamily, Trajectories
 
 __all__ = [
-    "FINE_TUNING", "FOMAML", "JOINT", "MAML", "META_SGD", "METHODS", "MLP", "REPTILE",
-    "CartPole", "CartPoleTasks", "Data", "Evaluation", "GaussianMLP", "LogUniform", "Method",
+    "FINE_TUNING", "FOMAML", "JOINT", "MAML", "META_SGD", "METHODS", "MLP", "REPTILE", "CartPole",
+    "CartPoleTasks", "Comparison", "Data", "Evaluation", "GaussianMLP", "LogUniform", "Method",
     "Navigation", "NavigationTasks", "NeuralProcess", "Params", "PolicyGradient", "Record", "Rule",
     "SineTasks", "Sinusoid", "TaskFamily", "Trajectories", "Uniform", "adapt", "check_alpha",
-    "evaluate", "init_alpha", "init_rule", "init_theta", "meta_loss", "meta_train", "per_task",
-    "predict", "progress", "share_alpha", "t_interval",
+    "compare", "evaluate", "init_alpha", "init_rule", "init_theta", "meta_loss", "meta_train",
+    "per_task", "predict", "progress", "share_alpha", "t_interval",
 ]
 __version__ = "0.1.0"

@@ -43,10 +43,9 @@ class Evaluation(NamedTuple):
     def ci95(self) -> Tensor:
         """Half the width of the 95 % interval of the mean over tasks, ``(*runs, steps + 1)``.
 
-        1.96 standard errors: the normal approximation, sound from some dozens of tasks on. The
-        tasks are the units; it says nothing about another training seed.
+        `t_interval` with the tasks as units; it says nothing about another training seed.
         """
-        return 1.96 * self.scores.std(dim=-1) / self.scores.shape[-1] ** 0.5
+        return t_interval(self.scores)[1]
 
     def run(self, *index: int) -> Evaluation:
         """Return the evaluation of one run."""
@@ -213,6 +212,75 @@ def t_interval(values: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
         )
     half = student_t(units) * values.std(dim=dim) / units**0.5
     return values.mean(dim=dim), half
+
+
+class Comparison(NamedTuple):
+    """What two methods, paired unit by unit, differ by. As text: ``-0.38 ± 0.04: lower``.
+
+    Attributes
+    ----------
+    mean, half_width : float
+        The mean of the differences, and half the width of its 95 % t interval.
+    verdict : str
+        ``"lower"`` or ``"higher"`` where the interval leaves out 0; else ``"equal within m"`` where
+        it lies within the margin; else ``"not distinguished"``, which is not "equal".
+    """
+
+    mean: float
+    half_width: float
+    verdict: str
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.2f} ± {self.half_width:.2f}: {self.verdict}"
+
+
+def compare(first: Tensor, second: Tensor, *, margin: float | None = None) -> Comparison:
+    """Compare two methods by the paired differences ``first - second``: the book's one rule.
+
+    The units are those that the claim is about. A claim about methods needs one number a training
+    seed (average over the tasks first); a claim about two trained networks, one number a task.
+
+    Parameters
+    ----------
+    first, second : Tensor
+        ``(units,)``: both have met the same seeds and tasks, in the same order.
+    margin : float, optional
+        A difference too small to matter, named before the result is seen. Without it nothing is
+        called equal.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        If the two are not of one shape ``(units,)``, there are fewer than two units, a number is
+        not finite, or the margin is not above 0.
+
+    Examples
+    --------
+    >>> maml, meta_sgd = torch.tensor([0.9, 0.8, 0.9]), torch.tensor([0.4, 0.5, 0.4])
+    >>> print(compare(meta_sgd, maml))
+    -0.43 ± 0.29: lower
+    """
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(
+            f"a comparison pairs two tensors of one shape (units,), got {tuple(first.shape)} and "
+            f"{tuple(second.shape)}: give one number a unit, in the same order"
+        )
+    if margin is not None and not margin > 0:
+        raise ValueError(f"the margin must be above 0, got {margin}: leave it out for none")
+    if not (first.isfinite().all() and second.isfinite().all()):
+        raise ValueError("a unit is not finite: report how many diverged, and compare the others")
+    mean, half = (value.item() for value in t_interval((first - second).double()))
+    if abs(mean) > half:
+        verdict = "lower" if mean < 0 else "higher"
+    elif margin is not None and abs(mean) + half <= margin:
+        verdict = f"equal within {margin:g}"
+    else:
+        verdict = "not distinguished"
+    return Comparison(mean, half, verdict)
 
 
 def _over_runs(parts: Any, some: slice, runs: tuple[int, ...]) -> Any:

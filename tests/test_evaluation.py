@@ -8,7 +8,7 @@ import torch
 from cases import EXACT, STEP, carts, gen, recorded, signed_alpha, sines, start, walks
 from torch.testing import assert_close
 
-from metasgd_core import Evaluation, adapt, evaluate, init_alpha, per_task, t_interval
+from metasgd_core import Evaluation, adapt, compare, evaluate, init_alpha, per_task, t_interval
 
 
 def held_out(family, theta, alpha, seed=2000, **changes):
@@ -54,10 +54,10 @@ def test_every_method_and_every_run_meets_the_same_tasks_and_points():
 
 
 def test_mean_and_interval_are_over_tasks():
-    """Scores 1, 2, 3, 6: mean 3, deviation sqrt(14 / 3), interval 1.96 times that over sqrt(4)."""
+    """Scores 1, 2, 3, 6: mean 3, deviation sqrt(14 / 3), 3.18 (t) times that over sqrt(4)."""
     ev = Evaluation(torch.tensor([[1.0, 2.0, 3.0, 6.0], [2.0, 2.0, 2.0, 2.0]]).double())
     assert ev.mean.tolist() == [3.0, 2.0]
-    assert ev.ci95.tolist() == pytest.approx([1.96 * (14 / 3) ** 0.5 / 2, 0.0])
+    assert ev.ci95.tolist() == pytest.approx([3.1824 * (14 / 3) ** 0.5 / 2, 0.0], rel=1e-4)
 
 
 @pytest.mark.parametrize("lost", [float("nan"), float("inf")])
@@ -237,3 +237,37 @@ def test_one_unit_has_no_interval():
     with pytest.raises(ValueError, match=r"at least two independent units along dim 0, got 1 \(val"
                                          r"ues of shape \(1, 4\)\): run more seeds"):
         t_interval(torch.zeros(1, 4), dim=0)
+
+
+@pytest.mark.parametrize(
+    ("differences", "margin", "verdict"),
+    [
+        ([-0.5, -0.4, -0.6], None, "lower"),
+        ([0.5, 0.4, 0.6], None, "higher"),
+        ([-0.1, 0.1, 0.02], None, "not distinguished"),
+        ([-0.1, 0.1, 0.02], 0.1, "not distinguished"),  # the interval reaches 0.25
+        ([-0.1, 0.1, 0.02], 0.3, "equal within 0.3"),
+        ([0.02, 0.03, 0.04], 0.3, "higher"),  # small, but there
+    ],
+)
+def test_what_is_not_told_apart_is_not_called_equal(differences, margin, verdict):
+    """A tie that is only a wide interval is the commonest false sentence of such a book."""
+    second = torch.tensor([1.0, 2.0, 3.0])
+    found = compare(second + torch.tensor(differences), second, margin=margin)
+    assert found.verdict == verdict
+    assert str(found).endswith(f": {verdict}")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "margin", "sentence"),
+    [
+        (torch.zeros(3), torch.zeros(4), None, "pairs two tensors of one shape"),
+        (torch.zeros(3, 2), torch.zeros(3, 2), None, "pairs two tensors of one shape"),
+        (torch.zeros(1), torch.zeros(1), None, "at least two independent units"),
+        (torch.zeros(3), torch.zeros(3), 0.0, "above 0, got 0.0"),
+        (torch.tensor([1.0, torch.nan]), torch.zeros(2), None, "how many diverged"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused(first, second, margin, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        compare(first, second, margin=margin)

@@ -18,17 +18,17 @@ from repository import DEFAULT
 
 TEMPLATE = Path(__file__).with_name("chapter.md")
 TOC = ROOT / "_toc.yml"
-ENTRY = re.compile(r"^(?P<start> *- file: book/)[0-9]{2}-[\w-]+$", re.MULTILINE)
+ENTRY = re.compile(r"^(?P<start> *- file: book/)(?P<name>[0-9]{2}-[\w-]+)$", re.MULTILINE)
 
 
-def refusal(name: str, number: int) -> str | None:
+def refusal(name: str) -> str | None:
     """Return why there can be no chapter of that name, or None."""
     if not name:
-        return f"Say the chapter's name: make new-chapter NAME={number:02d}-few-shot"
+        return "Say the chapter's name: make new-chapter NAME=12-few-shot"
     if not re.fullmatch(r"[0-9]{2}(-[a-z]+)+", name):
         return f"A name is two digits and words in small letters, as in 12-few-shot, not {name!r}."
-    if int(name[:2]) != number:
-        return f"Chapters are numbered without gaps, and the next is {number:02d}, not {name[:2]}."
+    if taken := sorted(BOOK.glob(f"{name[:2]}-*.ipynb")):
+        return f"The number {name[:2]} is that of book/{taken[0].name}: choose another."
     label = f"(ch-{name[3:]})="
     for path in [*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")]:
         if label in path.read_text(encoding="utf-8"):
@@ -46,9 +46,15 @@ def skeleton(name: str) -> Any:
     return read_myst_markdown_notebook(text)
 
 
+def entered(toc: str, name: str) -> str:
+    """Return the table of contents with the chapter behind the last one of a smaller number."""
+    *_, last = (entry for entry in ENTRY.finditer(toc) if entry["name"] < name)
+    start = next(e["start"] for e in ENTRY.finditer(toc))  # a chapter's, not a companion page's
+    return f"{toc[: last.end()]}\n{start}{name}{toc[last.end() :]}"
+
+
 def main(name: str = "") -> int:
-    chapters = sorted(BOOK.glob("[0-9][0-9]-*.ipynb"))
-    if why := refusal(name, int(chapters[-1].name[:2]) + 1):
+    if why := refusal(name):
         print(why)
         return 2
     with TemporaryDirectory(prefix=".", dir=BOOK) as folder:
@@ -56,11 +62,8 @@ def main(name: str = "") -> int:
         nbformat.write(skeleton(name), draft)
         run(draft)
         draft.replace(BOOK / draft.name)
-    toc = TOC.read_text(encoding="utf-8")
-    *_, last = ENTRY.finditer(toc)
-    end = last.end()
-    TOC.write_text(f"{toc[:end]}\n{last['start']}{name}{toc[end:]}", encoding="utf-8")
-    print(f"book/{name}.ipynb passes the tests and stands in _toc.yml, behind the last chapter.")
+    TOC.write_text(entered(TOC.read_text(encoding="utf-8"), name), encoding="utf-8")
+    print(f"book/{name}.ipynb passes the tests and stands in _toc.yml.")
     print(f"Write it, then: make notebooks ONLY={name}, and a row in the table of README.md.")
     return 0
 

@@ -39,15 +39,19 @@ def set_theme_options(app: Sphinx, config: Config) -> None:
 
 
 def number_by_file(app: Sphinx) -> None:
-    """Give each chapter its file's number: one that is not written yet moves no other."""
+    """Give each chapter its file's number: one that is not written yet moves no other.
+
+    Figures, equations and exercises of a companion page go on counting where the chapter ends.
+    """
     in_order = TocTreeCollectorWithStyles.assign_section_numbers
 
     def assign(collector: TocTreeCollectorWithStyles, env: BuildEnvironment) -> list[str]:
         changed = in_order(collector, env)
-        for page, numbers in env.toc_secnumbers.items():
+        for page in env.found_docs:
             if not (name := re.match(r"(\d+)-", Path(page).name)):
                 continue
             chapter = int(name[1])
+            numbers = env.toc_secnumbers.get(page, {"": (chapter,)})
             env.toc_secnumbers[page] = {
                 anchor: number and (chapter, *number[1:]) for anchor, number in numbers.items()
             }
@@ -56,7 +60,7 @@ def number_by_file(app: Sphinx) -> None:
                     node["secnumber"] = (chapter, *number[1:])
         return changed
 
-    TocTreeCollectorWithStyles.assign_section_numbers = assign
+    TocTreeCollectorWithStyles.assign_section_numbers = assign  # type: ignore[method-assign]
 
 
 def set_address(app: Sphinx, page: str, source: list[str]) -> None:

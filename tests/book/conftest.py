@@ -11,7 +11,8 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
-CHAPTERS = sorted((ROOT / "book").glob("[0-9][0-9]-*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "book").glob("[0-9][0-9]-*.ipynb"))
+CHAPTERS = [path for path in NOTEBOOKS if not path.stem.endswith("-deeper")]
 
 sys.path.insert(0, str(ROOT / "tools"))  # the tools are scripts, and tested as modules
 
