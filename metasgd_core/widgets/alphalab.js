@@ -131,7 +131,7 @@ function labCounts(plot, arm, some, limit, colours) {
 function render({ model, el }) {
   const sweep = model.get("_arms").length > 1; // else one arm, in training
   const { words } = ALPHALAB, { title, goal, summary } = sweep ? words : { ...words.live, goal: "" };
-  const frame = createFrame(el, model, { title, goal, summary, fits: sineFits });
+  const frame = createFrame(el, model, { title, goals: goal ? [{ text: goal }] : [], summary, fits: sineFits });
   const net = makeNetwork([1, 40, 40, 1], "relu");
   let arms, read = [], shown = ""; // what the pictures of the training show: the task changes more often
   /** Cut the bytes again when they have changed, as during a live training. */

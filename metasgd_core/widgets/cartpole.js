@@ -119,7 +119,7 @@ function render({ model, el }) {
   const { words } = CARTPOLE, plain = cartIsPlain(get), most = plain ? CARTPOLE.training : CARTPOLE.updates;
   const { title, goal } = plain ? words.plain : words;
   const frame = createFrame(el, model, {
-    title, goal,
+    title, goals: [{ text: goal }],
     fits(state) {
       const linked = (name) => state[name] ?? get(name);
       return !cartProblem(linked) && (!plain || cartIsPlain(linked));

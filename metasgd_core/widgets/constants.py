@@ -15,14 +15,17 @@ from metasgd_core.policy_gradient import ROUNDING, PolicyGradient
 from metasgd_core.tasks.cartpole import LIMITS, SEEN, START, STEP, CartPole, CartPoleTasks
 from metasgd_core.widgets.words import LANGUAGE, WORDS
 
-#: On white a line needs a contrast of 3 to 1: the three pale colours are darker there.
+#: On white a line needs a contrast of 3 to 1: the three pale colours are darker there. On the dark
+#: card all have 4.5 to 1.
 _DARKER = {"sky": "#2A93D1", "orange": "#C27C00", "purple": "#C46E9F"}
 _THEMES = {
     "light": {**PALETTE, **_DARKER, "text": PALETTE["black"], "grid": "#dddddd",
               "background": "#ffffff"},
-    "dark": {**PALETTE, "black": "#e8e8e8", "grey": "#9a9a9a", "text": "#e8e8e8",
+    "dark": {**PALETTE, "blue": "#2A8AD0", "black": "#e8e8e8", "grey": "#9a9a9a", "text": "#e8e8e8",
              "grid": "#3a3f47", "background": "#14181e"},
 }
+#: The starts and methods, in groups, as the chapters introduce them.
+MET = (("random", "joint"), ("MAML",), ("FOMAML", "Reptile"), ("Meta-SGD",))
 _NAMES = {colour: name for name, colour in PALETTE.items()}
 _SEED = (0, 2**31 - 1)
 _RATE = (0.001, 10.0)
@@ -43,7 +46,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "limit": 1e6,  # an error beyond it is said in words
     },
     # In the order of their bytes.
-    "sine": {"starts": ("random", "joint", "MAML", "FOMAML", "Reptile", "Meta-SGD")},
+    "sine": {"starts": tuple(name for group in MET for name in group)},
     "alphalab": {
         # Student's t for the 95 % interval over 2, 3, ... 10 seeds.
         "student": tuple(round(student_t(seeds), 3) for seeds in range(2, 11)),
@@ -58,6 +61,19 @@ CONSTANTS: dict[str, dict[str, Any]] = {
             "Adam": {"betas": (0.9, 0.999), "eps": 1e-8},
         },
         "patience": 1000,  # how many steps to wait for one percent of the loss
+    },
+    "stepgraph": {
+        "ranges": {"theta_1": (-2.0, 3.0), "theta_2": (-2.0, 3.0), "alpha_1": (0.0, 1.0),
+                   "alpha_2": (0.0, 1.0)},
+        "stages": 8,
+        # Middle and half the width of each box, in hundredths of the picture, from below.
+        "nodes": {"theta": (46, 94, 19), "alpha": (85, 50, 13.5), "support": (46, 72, 19),
+                  "gradient": (46, 50, 19), "phi": (46, 28, 19), "last": (46, 6, 19)},
+        # A row a point: what theta is multiplied with, and the target.
+        "tasks": {
+            "one": {"support": ((1, 2),), "query": ((2, 3),)},
+            "two": {"support": ((1, 1, 2), (2, 1, 3)), "query": ((-1, 1, 0.5),)},
+        },
     },
     "cart": {
         "step": STEP, "edge": LIMITS[0], "lean": LIMITS[1], "start": START, "seen": SEEN,

@@ -14,7 +14,7 @@ import traitlets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
 
-from metasgd_core.widgets.constants import constant
+from metasgd_core.widgets.constants import MET, constant
 
 HERE = Path(__file__).parent
 
@@ -41,6 +41,12 @@ def within(ranges: Mapping[str, tuple[float, float]]) -> Any:
         return float(value) if isinstance(low, float) else value
 
     return check
+
+
+def met(*names: str) -> list[str]:
+    """Return what a reader has met where these starts or methods stand, in the book's order."""
+    last = max(k for k, group in enumerate(MET) if {*group} & {*names})
+    return [name for group in MET[: last + 1] for name in group]
 
 
 def png(picture: Picture) -> bytes:

@@ -11,7 +11,7 @@ function sineVerdict(names, errors) {
 function render({ model, el }) {
   const { words } = SINE;
   const frame = createFrame(el, model, {
-    title: words.title, goal: model.get("_goal") || words.goal, summary: words.summary, fits: sineFits,
+    title: words.title, goals: [{ text: model.get("_goal") || words.goal }], summary: words.summary, fits: sineFits,
   });
   let net, starts;
   try {

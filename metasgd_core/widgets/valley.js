@@ -132,7 +132,7 @@ function render({ model, el }) {
   const names = ["optimizer", "rates", "start", ...Object.keys(ranges)];
   const stateOf = () => Object.fromEntries(names.map((name) => [name, model.get(name)]));
   const frame = createFrame(el, model, {
-    title: words.title, goal: words.goal, fits: (link) => !valleyProblem({ ...stateOf(), ...link }),
+    title: words.title, goals: [{ text: words.goal }], fits: (link) => !valleyProblem({ ...stateOf(), ...link }),
   });
   const map = createPlot(frame, {
     width: 560, height: 360, x: [-reach[0], reach[0]], y: [-reach[1], reach[1]],
@@ -156,7 +156,7 @@ function render({ model, el }) {
     if (problem) return frame.fail(problem);
     const { curvature, angle, steps, start } = state, one = state.rates === "one", shown = walkOf(state);
     for (const [name, used] of [["alpha", one], ["alpha_1", !one], ["alpha_2", !one]]) {
-      frame.controls.querySelector(`[data-trait="${name}"]`).disabled = !used;
+      showRow(frame, name, used);
     }
     const colours = palette(), colour = state.optimizer === "momentum" ? colours.green
       : state.optimizer === "Adam" ? colours.orange : one ? colours.blue : colours.vermilion;

@@ -90,6 +90,8 @@ def number(figure, name):
         said = figure.locator('[data-readout="cart"]').inner_text().partition("velocity")[2]
     elif name == "share":  # of the first loss
         said = figure.locator('[data-readout="loss"]').inner_text().partition(", ")[2]
+    elif (field := figure.locator(f'[data-number="{name}"]')).count():
+        said = field.input_value()
     else:
         said = figure.locator(f'[data-readout="{name}"]').inner_text()
     if said == "diverged":

@@ -48,6 +48,10 @@ def read(page, figure, name):
     return page.locator(f'{figure} [data-readout="{name}"]').inner_text()
 
 
+def rate_of(page, figure):
+    return float(page.locator(f'{figure} [data-number="alpha"]').input_value())
+
+
 def drawn(page, figure):
     return page.locator(f"{figure} .mf-plot > svg").first.inner_html()
 
@@ -68,10 +72,10 @@ def test_other_widgets_say_what_they_need(page, root):
 def test_a_figure_on_a_page_of_text(page, root):
     """Made by a line of Markdown, it is the same figure, and as much alive, beside another kind."""
     visit(page, root + TEXT)
-    assert float(read(page, FIRST, "alpha")) == 0.05
+    assert rate_of(page, FIRST) == 0.05
     before = drawn(page, FIRST)
     press(page, FIRST, "alpha", "ArrowRight")
-    assert float(read(page, FIRST, "alpha")) > 0.05
+    assert rate_of(page, FIRST) > 0.05
     assert drawn(page, FIRST) != before
     assert page.get_by_text("A sentence in its place.").count() == 0
     assert page.faults == []
@@ -109,14 +113,14 @@ def test_a_faulty_line_fails_the_build_with_its_reason(call, said):
 def test_a_slider_moves_its_own_figure(page, root):
     visit(page, root + PAGE)
     before, other = drawn(page, FIRST), drawn(page, SECOND)
-    rate = float(read(page, FIRST, "alpha"))
+    rate = rate_of(page, FIRST)
     press(page, FIRST, "alpha", "ArrowRight", 5)
-    assert float(read(page, FIRST, "alpha")) > rate
+    assert rate_of(page, FIRST) > rate
     assert drawn(page, FIRST) != before
     assert drawn(page, SECOND) == other
     page.locator(FIRST).get_by_role("button", name="Reset").click()
     settle(page)
-    assert float(read(page, FIRST, "alpha")) == rate
+    assert rate_of(page, FIRST) == rate
     assert drawn(page, FIRST) == before
     assert page.faults == []
 

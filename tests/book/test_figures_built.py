@@ -25,6 +25,7 @@ CONTROLS = {
     "AdaptSine": ("amplitude", "left before", "up"),
     "CartPolePlay": ("updates", "return", "up"),
     "AlphaLab": ("amplitude", "before", "up"),
+    "StepGraph": ("theta_1", "theta", "up"),
 }
 KILOBYTE = 1000
 # The pages with figures: the name of each one's class, and the data it brings.
@@ -140,7 +141,7 @@ def test_a_control_moves_its_number(page):
         assert after > before if direction == "up" else after < before
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= page.viewport_size["width"], "no scrolling sideways"
-        text = figure.locator(".mf-axes text").first
+        text = figure.locator(".mf-plot text").first
         assert text.evaluate("e => e.getBoundingClientRect().height") >= 11, "legible"
         figure.get_by_role("button", name="Reset").click()
         settle(page)

@@ -25,6 +25,9 @@ interface Model {
   linked?: boolean;
 }
 
+/** What a reader is asked to find, whether it is found, and what is done when its turn comes. */
+interface Goal { text: string; reached?: () => boolean; begin?: () => void }
+
 /** What makeNetwork returns: where each layer's numbers stand. */
 interface Network {
   sizes: number[];

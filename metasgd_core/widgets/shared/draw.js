@@ -219,12 +219,14 @@ function createPlot(frame, options) {
         return d;
       });
     },
-    arrow: (name, x0, y0, x1, y1, style = {}) => path(name, { width: 1.8, ...style }, () => {
-      const [a, b, c, d] = [X(x0), Y(y0), X(x1), Y(y1)], length = Math.hypot(c - a, d - b);
+    arrow: (name, x0, y0, x1, y1, style = {}) => plot.way(name, [[x0, y0], [x1, y1]], style),
+    /** A broken line with a head at its end. */
+    way: (name, corners, style = {}) => path(name, { width: 1.8, ...style }, () => {
+      const [[a, b], [c, d]] = corners.slice(-2).map(([px, py]) => [X(px), Y(py)]), length = Math.hypot(c - a, d - b);
       if (!(length > 0.5)) return "";
       const head = Math.min(7, length), angle = Math.atan2(d - b, c - a);
       const wing = (turn) => `${(c - head * Math.cos(angle + turn)).toFixed(2)} ${(d - head * Math.sin(angle + turn)).toFixed(2)}`;
-      return `M${a} ${b}L${c} ${d}M${wing(0.45)}L${c} ${d}L${wing(-0.45)}`;
+      return `M${corners.map(([px, py]) => at(px, py)).join("L")}M${wing(0.45)}L${c} ${d}L${wing(-0.45)}`;
     }),
     area: (name, xs, lows, highs, { colour, opacity = 0.2 }) => path(name, { colour, width: 0, fill: colour, opacity }, () => {
       const there = [...xs.keys()].filter((i) => [xs[i], lows[i], highs[i]].every(Number.isFinite));

@@ -13,7 +13,7 @@ const NEEDED = ["DOMPoint", "MutationObserver", "ResizeObserver", "structuredClo
 function element(tag, { text, ...attributes } = {}, ...children) {
   const node = document.createElement(tag);
   // In JupyterLab a letter, an arrow or Enter is the notebook's own, unless the focused node says no.
-  if (["button", "input", "select"].includes(tag)) node.dataset.lmSuppressShortcuts = "true";
+  if (["button", "input", "select", "summary"].includes(tag)) node.dataset.lmSuppressShortcuts = "true";
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   if (text !== undefined) node.textContent = text;
   node.append(...children);
@@ -64,12 +64,12 @@ function linkedParts() {
  * Put the figure's frame into `el`.
  * @param {HTMLElement} el
  * @param {Model} model
- * @param {{title: string, goal?: string, summary?: string, fits?: (state: any) => boolean}} options `fits`
- *   says whether the state of a link can be
- * @returns the frame: root, stage, controls, say(text), fail(sentence), onRedraw(fn), redraw(), linked,
+ * @param {{title: string, goals?: Goal[], summary?: string, fits?: (state: any) => boolean}} options `goals`:
+ *   one is shown at a time, ticked when it is reached; `fits` says whether the state of a link can be
+ * @returns the frame: root, stage, controls, say(...parts), fail(sentence), onRedraw(fn), redraw(), linked,
  *   and close(), which `render` returns: a notebook calls it when it closes this view
  */
-function createFrame(el, model, { title, goal, summary, fits = () => true }) {
+function createFrame(el, model, { title, goals = [], summary, fits = () => true }) {
   const { words } = FRAME, lacking = NEEDED.filter((feature) => !(feature in window));
   if (lacking.length) throw new Error(fill(words.lacking, { feature: lacking.join(", ") }));
   // Counted in the document: each figure may have loaded this source for itself.
@@ -85,22 +85,25 @@ function createFrame(el, model, { title, goal, summary, fits = () => true }) {
   const live = element("p", { class: "mf-live", role: "status" });
   const note = element("p", { class: "mf-note", role: "status", "data-note": "" });
   root.append(element("p", { class: "mf-title", id: `${id}-title`, text: title }));
-  if (goal) root.append(element("p", { class: "mf-goal", text: goal }));
+  const list = element("ol", { class: "mf-goals", "aria-live": "polite" });
+  if (goals.length) root.append(list);
   if (summary) root.append(element("p", { class: "mf-summary", text: summary }));
   root.append(stage, said, readouts, controls, buttons, note, live);
   el.replaceChildren(root);
 
   const redrawers = [], syncs = [], checks = {}, closing = new AbortController();
-  let waiting = 0, speaking = 0, failed = false, moved = false;
+  let waiting = 0, speaking = 0, failed = false, moved = false, done = 0;
   const frame = {
-    root, stage, controls, readouts, buttons, model, id, syncs, checks, linked: Boolean(model.linked), plots: /** @type {any[]} */ ([]),
+    root, stage, controls, rows: controls, readouts, buttons, model, id, syncs, checks, linked: Boolean(model.linked), plots: /** @type {any[]} */ ([]),
     set(values) {
       for (const [trait, value] of Object.entries(values)) model.set(trait, value);
       model.save_changes();
     },
-    say(text) {
+    /** What `marked` returns, and text between. */
+    say(...parts) {
+      const text = parts.map((part) => part.textContent ?? part).join("");
       if (said.textContent === text) return;
-      said.textContent = text;
+      said.replaceChildren(...parts);
       clearTimeout(speaking); // spoken when it rests, not at each step of a drag, nor as the page opens
       if (moved) speaking = setTimeout(() => { live.textContent = text; }, 500);
     },
@@ -117,6 +120,7 @@ function createFrame(el, model, { title, goal, summary, fits = () => true }) {
         for (const sync of syncs) sync();
         for (const plot of frame.plots) plot.fit();
         for (const draw of redrawers) if (!failed) draw();
+        if (moved && goals[done]?.reached?.()) show(done + 1);
       } catch (error) {
         frame.fail(fill(words.stopped, { reason: error.message }));
         console.debug(error);
@@ -140,6 +144,17 @@ function createFrame(el, model, { title, goal, summary, fits = () => true }) {
     },
   };
 
+  /** The goals reached, ticked, and the next one. */
+  function show(reached) {
+    const count = goals.length;
+    done = reached;
+    list.replaceChildren(...goals.slice(0, done + 1).map(({ text: goal }, k) => element("li", {
+      text: k < done ? fill(words.reached, { goal }) : count > 1 ? fill(words.goal, { number: k + 1, count, goal }) : goal,
+    })));
+    if (done === count && count > 1) list.append(element("li", { text: words.done }));
+  }
+  show(0);
+
   /** Take the state from the address, if it holds one of this figure; a faulty one changes nothing. */
   function restore() {
     const part = frame.linked && linkedParts().get(name);
@@ -156,7 +171,7 @@ function createFrame(el, model, { title, goal, summary, fits = () => true }) {
     }
   }
 
-  addButton(frame, words.reset, () => { frame.set(structuredClone(defaults)); note.textContent = ""; });
+  addButton(frame, words.reset, () => { frame.set(structuredClone(defaults)); note.textContent = ""; show(0); });
   if (frame.linked) {
     root.id = `figure-${name}`;
     addButton(frame, words.link, async () => {
@@ -185,51 +200,88 @@ function createFrame(el, model, { title, goal, summary, fits = () => true }) {
   return frame;
 }
 
-/** A row of the controls: a label tied to its input, and a read-out. */
-function addRow(frame, trait, label, input, readout) {
+/**
+ * A sentence with its blanks filled as `fill` does it, each blank an element of its own that stands out.
+ * @template {string | {other: string}} S
+ * @param {S} sentence
+ * @param {Blanks<S>} values by the names of the blanks
+ * @param {string} [prefix] of the names by which the numbers are found
+ * @returns {any[]}
+ */
+function marked(sentence, values, prefix = "") {
+  const given = /** @type {any} */ (values);
+  return partsOf(sentence, given.count)
+    .map((part, i) => (i % 2 ? element("b", { "data-readout": prefix + part, text: given[part] }) : part));
+}
+
+/** A group of controls, which on a phone is folded until it is asked for; what is added next goes into it. */
+function addGroup(frame, title, open = !matchMedia("(max-width: 640px)").matches) {
+  frame.rows = element("div", { class: "mf-rows" });
+  const group = element("details", { class: "mf-group" }, element("summary", { text: title }), frame.rows);
+  group.open = open;
+  frame.controls.append(group);
+  return group;
+}
+
+/** A row of the controls: a label tied to its input, and what stands beside it. */
+function addRow(frame, trait, label, input, ...more) {
   input.id = `${frame.id}-${trait}`;
   input.dataset.trait = trait;
-  const row = element("div", { class: "mf-row" }, element("label", { for: input.id, text: label }), input);
-  if (readout) row.append(readout);
-  frame.controls.append(row);
+  frame.rows.append(element("div", { class: "mf-row" }, element("label", { for: input.id, text: label }), ...more, input));
   return input;
 }
 
 /**
- * A native range input, with the range, the label and the unit that the figure's constant has for
- * the trait. With `log` it moves evenly in the logarithm, `step` in powers of ten, and `digits` are
- * significant ones; otherwise they are decimals.
+ * A native range input and a field for its number, with the range, the label and the unit that the
+ * figure's constant has for the trait. With `log` it moves evenly in the logarithm, `step` in powers of
+ * ten, and `digits` are significant ones; otherwise they are decimals.
  * @param {any} frame
  * @param {Required<Table>} table
  * @param {string} trait
  * @param {{step?: number, digits?: number, log?: boolean}} [way]
  */
 function addSlider(frame, { ranges, words }, trait, { step = 1, digits, log = false } = {}) {
-  const [min, max] = ranges[trait], unit = words.units?.[trait];
+  const [min, max] = ranges[trait], unit = words.units?.[trait] ?? "{value}", label = words.controls[trait];
   const places = digits ?? (log ? 3 : Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
   const to = log ? Math.log10 : (v) => v;
   const span = to(max) - to(min), even = log ? span * (1 - 1e-12) / Math.round(span / step) : step; // so that it reaches its end
   const from = log ? (v) => Number((10 ** v).toPrecision(Math.max(3, places))) : (v) => v;
-  const read = (v) => {
-    const value = log ? String(Number(v.toPrecision(places))) : v.toFixed(places);
-    return unit ? fill(unit, { value }) : value;
-  };
+  const read = (v) => (log ? String(Number(v.toPrecision(places))) : v.toFixed(places));
   const input = element("input", { type: "range", min: to(min), max: to(max), step: even });
-  const readout = element("output", { "data-readout": trait });
-  addRow(frame, trait, words.controls[trait], input, readout);
-  readout.htmlFor = input.id;
-  input.addEventListener("input", () => {
-    frame.set({ [trait]: Math.min(max, Math.max(min, from(Number(input.value)))) });
+  const field = element("input", { type: "number", min, max, step: "any", "data-number": trait, "aria-label": fill(FRAME.words.exact, { label }) });
+  const [before, after] = unit.split("{value}");
+  addRow(frame, trait, label, input, element("span", {}, before, field, after));
+  const set = (v) => frame.set({ [trait]: Math.min(max, Math.max(min, step % 1 ? v : Math.round(v))) });
+  input.addEventListener("input", () => set(from(Number(input.value))));
+  let shown = NaN; // what stands there while it is typed over
+  field.addEventListener("change", () => {
+    shown = NaN;
+    if (field.value) set(Number(field.value));
+    frame.redraw();
+  });
+  field.addEventListener("keydown", (event) => { // as on the slider
+    const up = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+    if (!up) return;
+    event.preventDefault();
+    input.stepUp(up);
+    set(from(Number(input.value)));
   });
   frame.checks[trait] = (value) => value >= min && value <= max;
   frame.syncs.push(() => {
     const value = frame.model.get(trait);
     // While it is moved, the input keeps its own place: the value may be rounded.
     if (from(Number(input.value)) !== value) input.value = to(value);
-    readout.textContent = read(value);
-    input.setAttribute("aria-valuetext", readout.textContent);
+    if (value === shown) return;
+    shown = value;
+    field.value = read(value);
+    input.setAttribute("aria-valuetext", fill(unit, { value: read(value) }));
   });
   return input;
+}
+
+/** Show a row only where it counts. */
+function showRow(frame, trait, there) {
+  frame.controls.querySelector(`[data-trait="${trait}"]`).parentNode.hidden = !there;
 }
 
 /** A list to choose from: `options` are pairs of a value and its text. */

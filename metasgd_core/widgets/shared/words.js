@@ -2,6 +2,11 @@
 
 const PLURALS = new Intl.PluralRules(WORDS.language);
 
+/** A sentence's words and, at the odd places, the names of its blanks; of several, the one for `count`. */
+function partsOf(sentence, count) {
+  return (typeof sentence === "string" ? sentence : sentence[PLURALS.select(count)]).split(/\{(\w+)\}/);
+}
+
 /**
  * A sentence with its blanks filled; of several, the one that `count` asks for.
  * @template {string | {other: string}} S
@@ -10,6 +15,5 @@ const PLURALS = new Intl.PluralRules(WORDS.language);
  */
 function fill(sentence, values) {
   const given = /** @type {any} */ (values);
-  const whole = typeof sentence === "string" ? sentence : sentence[PLURALS.select(given.count)];
-  return whole.replace(/\{(\w+)\}/g, (_, name) => given[name]);
+  return partsOf(sentence, given.count).map((part, i) => (i % 2 ? given[part] : part)).join("");
 }
