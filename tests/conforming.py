@@ -18,8 +18,10 @@ from torch import nn
 import metasgd_core
 from metasgd_core import MAML, META_SGD, Data, Method, NeuralProcess, Sinusoid, init_alpha
 from metasgd_core.alpha import init_rule
+from metasgd_core.models import ConvNet
 from metasgd_core.rules import DESCENT, curvature, momentum, rate_a_step
 from metasgd_core.tasks.base import Classification
+from metasgd_core.tasks.images import Images
 
 
 class Classes(NamedTuple):
@@ -72,6 +74,12 @@ class Conv(nn.Module):
         return self.layers(x)
 
 
+def tiny_images(norm: str = "batch", filters: int = 2, device=None, **settings) -> Images:
+    """Six noisy copies each of eight random 6 x 6 images, three to be told apart."""
+    model = ConvNet(3, filters, size=6, norm=norm).double().to(device)
+    return Images(model, Drawings(model).pixels.squeeze(2).to(device), 3, **settings)
+
+
 CONTRIBUTING = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
 #: Its Python examples, and what they define.
 EXAMPLES = re.findall(r"```python\n(.*?)```", CONTRIBUTING.read_text(encoding="utf-8"), re.DOTALL)
@@ -99,6 +107,7 @@ FAMILIES = {
     "varying frequency": Sinusoid.varying_frequency(sines(activation="tanh").model),
     "sinusoid, read": Sinusoid(NeuralProcess(width=6, context=5).double()),
     "drawings": Drawings(Conv().double()),
+    "images": tiny_images(turns=4),
     "measured": DEFINED["measured"],
     "cartpole": carts(),
     "navigation": walks(),
@@ -112,7 +121,8 @@ def fits(method: Method, family) -> bool:
     if method.reads or isinstance(family.model, NeuralProcess):
         return method.reads and isinstance(family.model, NeuralProcess)
     linear = all(".weight" in n or ".bias" in n for n, _ in family.model.named_parameters())
-    return method.rule.name != "curvature" or (linear and not isinstance(family.model, Conv))
+    convolves = isinstance(family.model, Conv | ConvNet)
+    return method.rule.name != "curvature" or (linear and not convolves)
 
 
 PAIRS = {

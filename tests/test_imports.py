@@ -9,11 +9,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "metasgd_core"
 
 # types <- rules, models, policy_gradient, tasks <- alpha <- adaptation, methods <- readers
 # <- objectives <- training <- meta_training, evaluation <- studies, plotting <- widgets;
-# environments stand alone
+# environments and characters stand alone
 CORE = {"types", "models", "rules", "alpha", "adaptation", "methods", "readers"}
 MAY_IMPORT = {
     "types": set(),
     "environments": set(),
+    "characters": set(),
     "models": {"types", "models"},
     "rules": {"types"},
     "alpha": {"types", "rules"},
@@ -42,9 +43,10 @@ ONLY_IN = {
     "gymnasium": {"environments"},
     "anywidget": {"widgets"},
     "ipywidgets": {"widgets"},
-    "matplotlib": {"plotting", "widgets"},
+    "matplotlib": {"plotting", "widgets", "characters"},
     "safetensors": {"training"},
     "scipy": {"evaluation"},
+    "torchvision": {"characters"},
     "tqdm": {"meta_training"},
 }
 
