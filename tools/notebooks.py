@@ -21,6 +21,9 @@ from nbclient.exceptions import CellExecutionError
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 VIEW = "application/vnd.jupyter.widget-view+json"
+DATE = re.compile(r" *<metadata>.*?</metadata>\n", re.DOTALL)  # when matplotlib drew a picture
+
+FOLDED = {"hide-output", "hide-cell"}
 
 # Written by Jupyter on each run, or by an editor; none of it is the chapter's.
 VOLATILE = {"execution", "collapsed", "scrolled", "trusted", "ExecuteTime", "outputId", "colab"}
@@ -52,7 +55,12 @@ def canonical(notebook: Any) -> str:
             continue
         number += 1
         cell.execution_count = number
+        # What is folded on the page is folded in JupyterLab: a guess comes before the answer.
+        if FOLDED & set(cell.metadata.get("tags", [])):
+            cell.metadata.setdefault("jupyter", {})["outputs_hidden"] = True
         for output in cell.outputs:
+            if svg := output.get("data", {}).get("image/svg+xml"):
+                output.data["image/svg+xml"] = DATE.sub("", svg)
             if "execution_count" in output:
                 output.execution_count = number
             # A widget's model ends with its kernel. A figure leaves its picture and what makes it

@@ -8,6 +8,7 @@ from typing import Any
 
 from docutils import nodes
 from figures_hook import Interactive, load_figures, make_figures
+from pictures_hook import make_pictures, set_widths
 from repository import DEFAULT, repository
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -131,6 +132,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", mend_roles)
     app.connect("source-read", make_figures)
     app.connect("html-page-context", load_figures)
+    app.connect("doctree-read", make_pictures, priority=400)  # before Sphinx collects images
+    app.connect("html-page-context", set_widths)
     app.connect("html-page-context", mend_icon, priority=502)  # after the theme's buttons
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", set_address_in_copies)

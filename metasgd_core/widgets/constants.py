@@ -10,20 +10,11 @@ import math
 from typing import Any
 
 from metasgd_core.evaluation import student_t
-from metasgd_core.plotting import METHOD_STYLES, PALETTE
+from metasgd_core.plotting import METHOD_STYLES, PALETTE, THEMES
 from metasgd_core.policy_gradient import ROUNDING, PolicyGradient
 from metasgd_core.tasks.cartpole import LIMITS, SEEN, START, STEP, CartPole, CartPoleTasks
 from metasgd_core.widgets.words import LANGUAGE, WORDS
 
-#: On white a line needs a contrast of 3 to 1: the three pale colours are darker there. On the dark
-#: card all have 4.5 to 1.
-_DARKER = {"sky": "#2A93D1", "orange": "#C27C00", "purple": "#C46E9F"}
-_THEMES = {
-    "light": {**PALETTE, **_DARKER, "text": PALETTE["black"], "grid": "#dddddd",
-              "background": "#ffffff"},
-    "dark": {**PALETTE, "blue": "#2A8AD0", "black": "#e8e8e8", "grey": "#9a9a9a", "text": "#e8e8e8",
-             "grid": "#3a3f47", "background": "#14181e"},
-}
 #: The starts and methods, in groups, as the chapters introduce them.
 MET = (("random", "joint"), ("MAML",), ("FOMAML", "Reptile"), ("Meta-SGD",))
 _NAMES = {colour: name for name, colour in PALETTE.items()}
@@ -34,7 +25,7 @@ _RATE = (0.001, 10.0)
 CONSTANTS: dict[str, dict[str, Any]] = {
     "words": {"language": LANGUAGE},
     "frame": {
-        "themes": _THEMES,
+        "themes": THEMES,
         "methods": {name: _NAMES[style["color"]] for name, style in METHOD_STYLES.items()},
     },
     "sinusoid": {

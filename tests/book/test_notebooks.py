@@ -80,6 +80,8 @@ def test_was_run_from_top_to_bottom(path):
         shown = [output for output in shown if not output.metadata]  # figures are tested below
         pictures = cell.source.count("plt.show()") + cell.source.count("\nImage(")  # animations
         assert len(shown) == pictures, cell.source
+        if path in SHAPED and "plt.show()" in cell.source:
+            assert all("image/svg+xml" in output.data for output in shown), cell.source
         printed = [output for output in cell.outputs if output.output_type == "stream"]
         prints = any("print(" in line for line in cell.source.splitlines())
         assert prints or not printed, cell.source
