@@ -280,7 +280,6 @@ def test_the_papers_table_is_transcribed_whole():
         maml, meta_sgd = (table.PAPER[method, trained][row] for method in table.PROTOCOL)
         assert maml[0] > meta_sgd[0]
         assert 0.1 < maml[1] / maml[0] < 0.2
-    assert set(CELLS) > table.UNCONFIRMED
 
 
 @pytest.mark.parametrize(("name", "shots"), [

