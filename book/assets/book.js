@@ -13,14 +13,18 @@
     watch(".bd-content mjx-container[display]");
   });
 })();
-// On paper nothing can be unfolded: what is folded is printed, but for the solutions.
+// On paper nothing can be unfolded, and it is white: answers are printed, folded code is not.
 (() => {
-  let folded = [];
+  const root = document.documentElement;
+  let folded = [], theme;
   addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll(".bd-content details:not([open])")];
+    theme = root.dataset.theme;
+    root.dataset.theme = "light";
+    folded = [...document.querySelectorAll(".bd-content details.below-input:not([open])")];
     for (const one of folded) one.open = true;
   });
   addEventListener("afterprint", () => {
+    root.dataset.theme = theme;
     for (const one of folded) one.open = false;
   });
 })();
