@@ -114,9 +114,8 @@ def make_figures(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def lean(text: str) -> str:
-    """Leave out of a script what no browser needs, but for the comments that fill a line."""
-    kept = re.sub(r"^[ \t]*//(.*)$", r"/*!\1 */", text, flags=re.MULTILINE)
-    return rjsmin.jsmin(kept, keep_bang_comments=True)
+    """Leave out of a script what no browser needs."""
+    return str(rjsmin.jsmin(text))
 
 
 def script(names: list[str]) -> str:

@@ -130,13 +130,27 @@ function labCounts(plot, arm, some, limit, colours) {
 
 function render({ model, el }) {
   const sweep = model.get("_arms").length > 1; // else one arm, in training
-  const { words } = ALPHALAB, { title, goal, summary } = sweep ? words : { ...words.live, goal: "" };
-  const frame = createFrame(el, model, { title, goals: goal ? [{ text: goal }] : [], summary, fits: sineFits });
+  const { words } = ALPHALAB, get = (name) => model.get(name), groups = /** @type {any[]} */ ([]);
   const net = makeNetwork([1, 40, 40, 1], "relu");
-  let arms, read = [], shown = ""; // what the pictures of the training show: the task changes more often
+  let arms, arm, path, read = [], shown = "", before = "0"; // what the pictures of the training show: the task changes more often
+  /** A goal opens the group in which it is reached, and folds the others. */
+  const goal = (name, group, reached) => ({
+    text: words.goals[name], reached, begin: () => groups.forEach((one, k) => { one.open = k === group; }),
+  });
+  const mean = ({ test }) => test.reduce((sum, error) => sum + error / test.length, 0);
+  const frame = createFrame(el, model, {
+    title: sweep ? words.title : words.live.title, summary: words.summary, fits: sineFits,
+    goals: sweep ? [
+      goal("spoils", 0, () => arms.every((one) => one.shape !== arm.shape || mean(one) <= mean(arm))),
+      goal("opposite", 0, () => Number(before) === -Number(arm.start) && arm.start !== "0"),
+      goal("tensor", 1, () => arm.shape === "tensor"
+        && labLayer(arm, get("layer")).length < 6 && labLayer(arm, get("layer")).some((i) => arm.own.every((rate) => Math.abs(rate) <= Math.abs(arm.own[i])))),
+      goal("third", 2, () => get("steps") === 3 && path[3].error < path[1].error),
+    ] : [],
+  });
   /** Cut the bytes again when they have changed, as during a live training. */
   const decode = () => {
-    const stored = ["_arms", "_weights", "_moved"].map((name) => model.get(name));
+    const stored = ["_arms", "_weights", "_moved"].map(get);
     if (stored.every((part, k) => part === read[k])) return;
     arms = labArms(net, ...stored);
     read = stored;
@@ -148,31 +162,36 @@ function render({ model, el }) {
     frame.fail(fill(FRAME.words.undrawn, { reason: error.message }));
     return;
   }
-  const size = { width: 420, height: 300 };
-  const training = createPlot(frame, {
-    ...size, x: [0, 20000], y: [0.3, 10], ylog: true, xlabel: words.iterations, ylabel: words.error, label: words.training,
-  });
-  const map = createPlot(frame, {
-    ...size, x: [0, 69], y: [0, LAB_ROWS + LAB_FOOT], axes: false,
-    label: words.map,
-  });
-  const counts = createPlot(frame, {
-    ...size, x: [-1, 1], y: [0, 1], xlabel: words.alpha, ylabel: words.number, label: words.counts,
-  });
-  const plot = createPlot(frame, {
-    ...size, x: [-5.5, 5.5], y: [-6.5, 6.5], xlabel: words.x, ylabel: words.y, label: words.plot,
-  });
-  const each = (name) => [...new Set(arms.map((arm) => arm[name]))];
+  /** A picture in the group that was added last. */
+  const picture = (options) => createPlot(frame, { width: 560, height: 260, ...options });
+  const group = (title) => {
+    const one = addGroup(frame, title, !groups.length);
+    frame.stage = element("div", { class: "mf-stage" });
+    one.insertBefore(frame.stage, frame.rows);
+    groups.push(one);
+  };
+  const each = (name) => [...new Set(arms.map((one) => one[name]))];
   addSelect(frame, ALPHALAB, "shape", each("shape").map((shape) => [shape, words.shapes[shape]]));
   addSelect(frame, ALPHALAB, "start", each("start").map((start) => [start, start]));
+  group(words.groups.training);
+  const training = picture({
+    x: [0, 20000], y: [0.3, 10], ylog: true, xlabel: words.iterations, ylabel: words.error, label: words.training,
+  });
+  group(words.groups.rates);
+  const map = picture({ x: [0, 69], y: [0, LAB_ROWS + LAB_FOOT], axes: false, label: words.map });
+  const counts = picture({ height: 220, x: [-1, 1], y: [0, 1], xlabel: words.alpha, ylabel: words.number, label: words.counts });
   addSelect(frame, ALPHALAB, "layer", LAB_LAYERS.map((layer) => [layer, words.layers[layer]]));
-  const task = addSineTask(frame, plot);
+  frame.rows.before(frame.readouts);
+  group(words.groups.task);
+  const plot = picture({ height: 320, x: [-5.5, 5.5], y: [-6.5, 6.5], xlabel: words.x, ylabel: words.y, label: words.plot });
+  const task = addSineTask(frame, plot, false);
 
   frame.onRedraw(() => {
     decode();
-    const [shape, start, layer] = ["shape", "start", "layer"].map((trait) => model.get(trait));
-    const arm = arms.find((one) => one.shape === shape && one.start === start);
+    const [shape, start, layer] = ["shape", "start", "layer"].map(get), last = arm;
+    arm = arms.find((one) => one.shape === shape && one.start === start);
     if (!arm) throw new Error(fill(words.arm, { shape, start }));
+    if (last && last.start !== start) before = last.start;
     const some = labLayer(arm, layer), moved = some.filter((i) => arm.moved[i]);
     const colours = palette(), state = [shape, start, layer, colours.text].join();
     if (state !== shown) {
@@ -183,7 +202,7 @@ function render({ model, el }) {
       shown = state;
     }
     const { xs, ys, truth, steps } = task.read();
-    const path = sineAdapt(net, arm, xs, ys, truth);
+    path = sineAdapt(net, arm, xs, ys, truth);
     task.adapted("network", path, { colour: colours.vermilion });
     task.finish();
 
@@ -191,15 +210,13 @@ function render({ model, el }) {
     const negative = sizes.filter((rate) => rate < 0).length;
     const largest = Array.from(sizes).sort((a, b) => Math.abs(b) - Math.abs(a))[0];
     const said = {
-      test, rates: String(some.length), unmoved: labShare(some.length - moved.length, some.length),
+      rates: String(some.length), unmoved: labShare(some.length - moved.length, some.length),
       negative: labShare(negative, moved.length), median: labMedian(sizes),
       largest: sizes.length ? String(Number(largest.toPrecision(2))) : words.none,
-      before: sineError(path[0].error), after: sineError(path[steps].error),
     };
-    for (const [name, text] of Object.entries(said)) setReadout(frame, name, text, fill(words.readouts[name], { count: steps }));
-    const story = sineStory(words.task, path, steps);
-    const result = arm.test.length ? words.trained : words.untrained;
-    frame.say(`${fill(result, { shape: words.shapes[shape], start, error: test })} ${story}`);
+    for (const [name, text] of Object.entries(said)) setReadout(frame, name, text, words.readouts[name]);
+    const result = marked(arm.test.length ? words.trained : words.untrained, { shape: words.shapes[shape], start, test });
+    frame.say(...result, " ", ...sineStory(words.task, path, steps));
   });
   return frame.close;
 }

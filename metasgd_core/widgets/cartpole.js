@@ -7,30 +7,25 @@ function cartIsPlain(get) {
 
 /** The one sentence that says what is wrong with the state, or nothing. */
 function cartProblem(get) {
-  const { starts, updates, training, words: { problems } } = CARTPOLE;
-  const start = get("start"), most = start === "random" ? training : updates;
+  const { starts, updates, training, ranges, words: { problems } } = CARTPOLE;
+  const start = get("start"), state = get("state"), tasks = get("history"), most = start === "random" ? training : updates;
+  const could = (task, count) => task.length === count && task.every(Number.isFinite) && task.slice(0, 3).every((v) => v > 0);
   if (!starts.includes(start)) return fill(problems.start, { value: start });
-  const positive = CART.physics.slice(0, 3);
-  const wrong = CART.physics.find((name) => !Number.isFinite(get(name)) || (positive.includes(name) && get(name) <= 0));
+  const wrong = CART.physics.find((name, k) => !Number.isFinite(get(name)) || (k < 3 && get(name) <= 0));
   if (wrong) return fill(problems.physics, { name: wrong, value: get(wrong) });
-  const { seed, episode, step } = CARTPOLE.ranges, whole = { updates: [0, most], seed, episode, step };
-  for (const [name, [low, high]] of Object.entries(whole)) {
+  for (const [name, [low, high]] of Object.entries({ updates: [0, most], seed: ranges.seed, episode: ranges.episode, step: ranges.step })) {
     const value = get(name);
     if (!Number.isInteger(value) || value < low || value > high) return fill(problems.whole, { name, low, high, value });
   }
   if (![1, -1, 0].includes(get("side"))) return fill(problems.side, { value: get("side") });
-  const state = get("state"), tasks = get("history");
   if (![0, 4].includes(state.length) || !state.every(Number.isFinite)) return problems.state;
-  const possible = (task) => task.length === 7 && task.every(Number.isFinite) &&
-    task.slice(0, 3).every((v) => v > 0);
-  return tasks.length > most || !tasks.every(possible) ? fill(problems.history, { most }) : "";
+  return tasks.length > most || !tasks.every((task) => could(task, 7)) ? fill(problems.history, { most }) : "";
 }
 
-/** An SVG element at the end of another. */
-function cartPart(parent, name, attributes) {
-  const part = svgNode(name, attributes);
-  parent.append(part);
-  return part;
+/** Give an SVG element attributes, and the words in it. */
+function cartPaint(node, attributes, text) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text !== undefined) node.textContent = text;
 }
 
 /**
@@ -42,26 +37,29 @@ function cartPart(parent, name, attributes) {
  */
 function createCart(stage, push) {
   const { words } = CARTPOLE, ground = 208, middle = 280;
-  const box = element("div", { class: "mf-plot", style: "flex-basis: 100%; max-width: 560px" });
+  const box = element("div", { class: "mf-plot", style: "max-width: 560px" }), buttons = element("div", { class: "mf-buttons" });
+  const svg = svgNode("svg", { viewBox: "0 0 560 262", role: "group", "aria-label": words.picture });
+  const add = (name, attributes, parent = svg) => {
+    const part = svgNode(name, { fill: "none", ...attributes });
+    parent.append(part);
+    return part;
+  };
+  box.append(svg, buttons);
   stage.append(box);
-  const svg = cartPart(box, "svg", { viewBox: "0 0 560 262", role: "group",
-    "aria-label": words.picture });
-  const bright = cartPart(svg, "rect", { y: 8, height: 220, opacity: 0.18, "data-key": "side" });
-  const word = cartPart(svg, "text", { y: 28, "text-anchor": "middle", style: "font-size: 20px" });
-  const rail = cartPart(svg, "path", { fill: "none", "stroke-width": 2 });
-  const ends = cartPart(svg, "path", { fill: "none", "stroke-width": 2, "stroke-dasharray": "6 4" });
-  const marks = Array.from({ length: 5 }, () => cartPart(svg, "text", { y: 258, style: "font-size: 18px",
-    "text-anchor": "middle" }));
-  const cart = cartPart(svg, "g", { tabindex: 0, role: "slider", "aria-valuemin": -CART.edge,
-    "aria-valuemax": CART.edge, "aria-label": words.cart,
-    "data-lm-suppress-shortcuts": "true", "data-key": "cart" });
-  cart.style.cursor = "grab";
-  cartPart(cart, "rect", { x: -45, width: 90, y: -20, height: 60, fill: "transparent" }); // for thumbs
-  const leans = cartPart(cart, "path", { fill: "none", "stroke-dasharray": "2 4" });
-  const body = cartPart(cart, "rect", { x: -30, width: 60, y: 0, height: 30, rx: 3 });
-  const pole = cartPart(cart, "line", { x1: 0, y1: 0, "stroke-width": 7,
-    "stroke-linecap": "round", "data-key": "pole" });
-  const speed = cartPart(cart, "path", { fill: "none", "stroke-width": 3, "data-key": "velocity" });
+  const bright = add("rect", { y: 8, height: 220, opacity: 0.18, "data-key": "side" });
+  const word = add("text", { y: 28, "text-anchor": "middle", style: "font-size: 20px" });
+  const rail = add("path", { d: `M0 ${ground + 15}H560`, "stroke-width": 2 });
+  const ends = add("path", { "stroke-width": 2, "stroke-dasharray": "6 4" });
+  const marks = [-2, -1, 0, 1, 2].map(() => add("text", { y: 258, style: "font-size: 18px", "text-anchor": "middle" }));
+  const cart = add("g", {
+    tabindex: 0, role: "slider", "aria-valuemin": -CART.edge, "aria-valuemax": CART.edge, "aria-label": words.cart,
+    "data-lm-suppress-shortcuts": "true", "data-key": "cart", style: "cursor: grab",
+  });
+  add("rect", { x: -45, width: 90, y: -20, height: 60, fill: "transparent" }, cart); // for thumbs
+  const leans = add("path", { "stroke-dasharray": "2 4" }, cart);
+  const body = add("rect", { x: -30, width: 60, y: 0, height: 30, rx: 3 }, cart);
+  const pole = add("line", { x1: 0, y1: 0, "stroke-width": 7, "stroke-linecap": "round", "data-key": "pole" }, cart);
+  const speed = add("path", { "stroke-width": 3, "data-key": "velocity" }, cart);
   let scale = 100;
   makeDraggable(cart, svg, {
     onDrag(to, from) {
@@ -74,52 +72,45 @@ function createCart(stage, push) {
     },
   });
   const draw = ({ state, length, side, quiet }) => {
-    const [x, velocity, angle] = state;
-    const colour = palette();
+    const colour = palette(), [x, velocity, angle] = state;
     scale = Math.min(100, 165 / (2 * length));
-    const edge = CART.edge * scale, tip = 2 * length * scale;
-    bright.setAttribute("x", middle - (side < 0 ? edge : 0));
-    bright.setAttribute("width", side ? edge : 0);
-    bright.setAttribute("fill", colour.green);
-    word.setAttribute("x", middle + side * edge / 2);
-    word.textContent = side ? words.pays : "";
-    rail.setAttribute("d", `M0 ${ground + 15}H560`);
-    rail.setAttribute("stroke", colour.grey);
-    ends.setAttribute("d", `M${middle - edge} 8V228M${middle + edge} 8V228`);
-    ends.setAttribute("stroke", colour.text);
-    marks.forEach((mark, i) => {
-      mark.setAttribute("x", middle + (i - 2) * scale);
-      mark.textContent = i % 2 && scale < 40 ? "" : i === 4 ? fill(words.metres, { place: i - 2 }) : i - 2;
-    });
-    cart.setAttribute("transform", `translate(${middle + x * scale} ${ground})`);
+    const edge = CART.edge * scale, tip = 2 * length * scale, at = (a) => `${tip * Math.sin(a)} ${-tip * Math.cos(a)}`;
+    cartPaint(bright, { x: middle - (side < 0 ? edge : 0), width: side ? edge : 0, fill: colour.green });
+    cartPaint(word, { x: middle + side * edge / 2 }, side ? words.pays : "");
+    cartPaint(rail, { stroke: colour.grey });
+    cartPaint(ends, { d: `M${middle - edge} 8V228M${middle + edge} 8V228`, stroke: colour.text });
+    marks.forEach((mark, i) => cartPaint(mark, { x: middle + (i - 2) * scale },
+      i % 2 && scale < 40 ? "" : i === 4 ? fill(words.metres, { place: i - 2 }) : String(i - 2)));
+    cartPaint(cart, { transform: `translate(${middle + x * scale} ${ground})` });
     if (!quiet) { // a film would be read out picture by picture
-      cart.setAttribute("aria-valuenow", x.toFixed(2));
-      cart.setAttribute("aria-valuetext", fill(words.moving, { place: x.toFixed(2), speed: velocity.toFixed(2) }));
+      const place = x.toFixed(2);
+      cartPaint(cart, { "aria-valuenow": place, "aria-valuetext": fill(words.moving, { place, speed: velocity.toFixed(2) }) });
     }
-    const at = (a) => `${tip * Math.sin(a)} ${-tip * Math.cos(a)}`;
-    leans.setAttribute("d", `M${at(-CART.lean)}L0 0L${at(CART.lean)}`);
-    leans.setAttribute("stroke", colour.grey);
-    body.setAttribute("fill", colour.blue);
-    pole.setAttribute("x2", tip * Math.sin(angle));
-    pole.setAttribute("y2", -tip * Math.cos(angle));
-    pole.setAttribute("stroke", colour.vermilion);
+    cartPaint(leans, { d: `M${at(-CART.lean)}L0 0L${at(CART.lean)}`, stroke: colour.grey });
+    cartPaint(body, { fill: colour.blue });
+    cartPaint(pole, { x2: tip * Math.sin(angle), y2: -tip * Math.cos(angle), stroke: colour.vermilion });
     const way = Math.max(-200, Math.min(200, 60 * velocity)), head = 6 * Math.sign(way);
-    speed.setAttribute("d", Math.abs(way) < 3 ? "" :
-      `M0 15h${way}m${-head} -6l${head} 6l${-head} 6`);
-    speed.setAttribute("stroke", colour.orange);
+    cartPaint(speed, { d: Math.abs(way) < 3 ? "" : `M0 15h${way}m${-head} -6l${head} 6l${-head} 6`, stroke: colour.orange });
   };
-  const buttons = element("div", { class: "mf-buttons", style: "margin: 0.4rem 0" });
-  box.append(buttons);
   return { draw, buttons };
 }
 
 /** Draw the figure and keep it up to date. */
 function render({ model, el }) {
-  const get = (name) => model.get(name), net = makeNetwork([4, 64, 2], "tanh"), { horizon } = CART;
+  const get = (name) => model.get(name), net = makeNetwork([4, 64, 2], "tanh"), { horizon } = CART, end = horizon * CART.step;
   const { words } = CARTPOLE, plain = cartIsPlain(get), most = plain ? CARTPOLE.training : CARTPOLE.updates;
-  const { title, goal } = plain ? words.plain : words;
+  const chain = [], first = get("side"), keep = element("input", { type: "checkbox" });
+  let playing = false, last = 0, seen = 0, due = 0, timer = 0, frameId = 0, alive = true;
+  let scores = new Map(), job = /** @type {any} */ (null), trace = [], shown = "", mine = "", now = /** @type {any} */ (null);
+  const heavy = () => get("masscart") >= 4 && now;
+  const found = () => get("updates") === 1 && now?.mean > 450;
+  const reached = plain
+    ? [() => now?.mean >= 450, () => heavy()?.mean < 300, () => heavy()?.mean > 350]
+    : [found, () => get("side") === -first && found(), () => keep.checked && get("updates") > 0 && now?.held < 490,
+      () => get("start") === "joint" && get("updates") > 0 && now?.mean < 100];
+  const { title, goals } = plain ? words.plain : words;
   const frame = createFrame(el, model, {
-    title, goals: [{ text: goal }],
+    title, goals: reached.map((one, k) => ({ text: goals[k], reached: one })),
     fits(state) {
       const linked = (name) => state[name] ?? get(name);
       return !cartProblem(linked) && (!plain || cartIsPlain(linked));
@@ -132,10 +123,8 @@ function render({ model, el }) {
     return frame.fail(fill(FRAME.words.undrawn, { reason: error.message }));
   }
   const { draw, buttons } = createCart(frame.stage, push);
-  const paths = createPlot(frame, { width: 560, height: 260, x: [0, horizon], y: [-0.6, 0.6],
-    xlabel: words.time, ylabel: words.position, label: words.paths });
-  const bars = createPlot(frame, { width: 560, height: 220, x: [-0.1 * most, 1.1 * most],
-    y: [0, 560], xlabel: words.steps, ylabel: words.return, label: words.returns });
+  const paths = createPlot(frame, { height: 200, x: [0, end], y: [-0.6, 0.6], xlabel: words.time, ylabel: words.position, label: words.paths });
+  const bars = createPlot(frame, { height: 180, x: [-0.1 * most, 1.1 * most], y: [0, 560], xlabel: words.steps, ylabel: words.return, label: words.returns });
 
   const film = (label, onClick) => addButton(frame, label, onClick, buttons);
   const play = film(words.play, () => (playing ? pause() : resume()));
@@ -143,22 +132,27 @@ function render({ model, el }) {
   film(words.renew, () => { pause(); renew(); save(); });
   film(words.left, () => push(-0.5));
   film(words.right, () => push(0.5));
-  if (!plain) addSelect(frame, CARTPOLE, "side", [1, -1, 0].map((side) => [side, words.sides[side]]));
-  addButton(frame, words.collect, takeStep, frame.controls);
+  if (!plain) {
+    addSelect(frame, CARTPOLE, "side", [1, -1, 0].map((side) => [side, words.sides[side]]));
+    addSelect(frame, CARTPOLE, "start", CARTPOLE.starts.map((name) => [name, words.starts[name]]));
+  }
+  addButton(frame, words.collect, takeStep, frame.rows);
   const { updates, training } = words.controls;
   addSlider(frame, { ranges: { updates: [0, most] }, words: { controls: { updates: plain ? training : updates } } }, "updates");
-  if (!plain) addSelect(frame, CARTPOLE, "start", CARTPOLE.starts.map((name) => [name, words.starts[name]]));
-  addSlider(frame, CARTPOLE, "speed", { step: 0.1, digits: 1 });
+  addGroup(frame, words.physics);
   for (const trait of ["length", "masspole", "masscart"]) addSlider(frame, CARTPOLE, trait, { step: 0.01, log: true });
   addSlider(frame, CARTPOLE, "force", { step: 0.5, digits: 1 });
   addSlider(frame, CARTPOLE, "gravity", { step: 0.1, digits: 1 });
-  if (!plain) addCheckbox(frame, CARTPOLE, "swapped");
+  if (!plain) {
+    addCheckbox(frame, CARTPOLE, "swapped");
+    addRow(frame, "keep", words.keep, keep);
+  }
+  addGroup(frame, words.film);
+  addSlider(frame, CARTPOLE, "speed", { step: 0.1, digits: 1 });
   addCheckbox(frame, CARTPOLE, "greedy");
   addSeed(frame, CARTPOLE);
-
-  let playing = false, last = 0, seen = 0, due = 0, timer = 0, frameId = 0, alive = true;
-  const chain = [];
-  let scores = new Map(), job = /** @type {any} */ (null), trace = [], shown = "", mine = "";
+  // By the reader's hand only. In the plain figure the one policy goes on under other physics.
+  for (const event of plain ? [] : ["input", "change"]) frame.controls.addEventListener(event, anew);
 
   /** Set traits without sending them to Python: `save` does, where the film rests. */
   function put(values) {
@@ -175,7 +169,15 @@ function render({ model, el }) {
     const physics = Object.fromEntries(CART.physics.map((name) => [name, get(name)]));
     return { ...physics, force: get("swapped") ? -physics.force : physics.force, side: get("side") };
   }
-
+  /** What was adapted to another task is not this task's: begin with no step. */
+  function anew() {
+    const taken = get("history"), same = (a, b) => String(a.slice(0, 6)) === String(b.slice(0, 6));
+    if (keep.checked || taken.every((one) => same(one, present()))) return;
+    pause();
+    put({ history: [], updates: 0, step: 0, earned: 0, state: [] });
+    save();
+    frame.note(words.anew);
+  }
   /**
    * Theta after k of the steps taken, or undefined where the time is up before. Each is played and
    * taken again only if its past changed.
@@ -204,6 +206,7 @@ function render({ model, el }) {
     const from = Math.min(get("updates"), most - 1);
     put({ history: [...get("history").slice(0, from), present()], updates: from + 1 });
     save();
+    frame.note("");
   }
 
   function where() {
@@ -225,7 +228,7 @@ function render({ model, el }) {
     const [logit] = cartLogits(net, thetaAfter(get("updates")), state);
     const after = stepCart(task(), state, Number(1 / (1 + Math.exp(-logit)) > chance));
     put({ state: after, step: step + 1, earned: get("earned") + cartReward(task(), after) });
-    trace.push([step + 1, after[0]]);
+    trace.push([(step + 1) * CART.step, after[0]]);
   }
   function push(change) {
     if (over()) return;
@@ -250,11 +253,11 @@ function render({ model, el }) {
     if (alive) show();
     save();
   }
-  function tick(now) {
+  function tick(time) {
     if (!playing) return;
-    if (!thetaAfter(get("updates"), performance.now() + 4)) last = now; // it is still learning
-    due += (Math.min(Math.max(now - last, 0), 100) / 1000) * get("speed") / CART.step;
-    last = now;
+    if (!thetaAfter(get("updates"), performance.now() + 4)) last = time; // it is still learning
+    due += (Math.min(Math.max(time - last, 0), 100) / 1000) * get("speed") / CART.step;
+    last = time;
     while (due >= 1 && !over()) { advance(); due -= 1; }
     if (over()) pause();
     show();
@@ -270,10 +273,10 @@ function render({ model, el }) {
     draw({ state: [x, v, angle, spin], length: get("length"), side: get("side"), quiet: playing });
     const signed = (value, digits) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
     setReadout(frame, "cart", fill(fallen ? words.fallen : words.going, {
-      step: get("step"), horizon, earned: get("earned"), place: signed(x, 2), speed: signed(v, 2),
+      time: (get("step") * CART.step).toFixed(2), end, earned: get("earned"), place: signed(x, 2), speed: signed(v, 2),
       angle: signed(angle * 180 / Math.PI, 1), spin: signed(spin, 2),
     }), words.readouts.cart);
-    if (trace.length && trace.at(-1)[0] !== get("step")) trace = [];
+    if (trace.length && trace.at(-1)[0] !== get("step") * CART.step) trace = [];
     paths.curve("played", trace.map(([t]) => t), trace.map(([, at]) => at),
       { colour: palette().black, width: 2.5 });
   }
@@ -321,32 +324,29 @@ function render({ model, el }) {
   }
   /** All is scored: the pictures, the numbers and the sentence. */
   function result() {
-    const now = get("updates"), count = get("history").length, colour = palette();
-    const { mean, right, held, lines } = scores.get(scoreKey(now)), shade = ink();
-    const xs = Array.from({ length: count + 1 }, (_, k) => k);
+    const count = get("updates"), taken = get("history").length, colour = palette(), shade = ink();
+    now = scores.get(scoreKey(count));
+    const { mean, right, held, lines } = now, xs = Array.from({ length: taken + 1 }, (_, k) => k);
     const means = xs.map((k) =>
-      (k === now ? mean : plain ? chain[k + 1]?.earned : scores.get(scoreKey(k)).mean));
+      (k === count ? mean : plain ? chain[k + 1]?.earned : scores.get(scoreKey(k)).mean));
     const far = Math.max(...lines.flat().map(Math.abs));
     paths.setDomain({ y: far < 0.6 ? [-0.6, 0.6] : [-2.5, 2.5] });
-    for (let i = 0; i < CART.episodes; i++) {
-      paths.curve(`fresh-${i}`, lines[i].map((_, t) => 5 * t), lines[i],
-        { colour: shade, width: 1 });
-    }
+    lines.forEach((line, i) => paths.curve(`fresh-${i}`, line.map((_, t) => 5 * t * CART.step), line, { colour: shade, width: 1 }));
     paths.remove("played");
     show(); // over the others
     bars.curve("returns", xs, means, { colour: shade, width: 2 });
     bars.points("returns-points", xs, means, { colour: shade, radius: 5 });
-    bars.points("now", [now], [mean], { colour: colour.black, radius: 7 });
-    const first = means[0].toFixed(0), share = (100 * right).toFixed(0);
-    setReadout(frame, "return", fill(words.after, { count: now, mean: mean.toFixed(1), horizon }), words.readouts.return);
+    bars.points("now", [count], [mean], { colour: colour.black, radius: 7 });
     if (!plain) {
-      setReadout(frame, "balance", fill(words.stood, { steps: held.toFixed(1) }), words.readouts.balance);
-      setReadout(frame, "right", fill(words.share, { share }), words.readouts.right);
+      setReadout(frame, "balance", fill(words.stood, { time: (held * CART.step).toFixed(2) }), words.readouts.balance);
       setReadout(frame, "returns", means.map((m, k) => fill(words.each, { count: k, mean: m.toFixed(0) })).join(" · "), words.readouts.returns);
     }
     frame.root.setAttribute("aria-busy", "false");
-    const sentence = plain ? (now ? words.balanced : words.unlearned) : now ? words.adapted : words.unadapted;
-    frame.say(fill(sentence, { count: now, mean: mean.toFixed(0), horizon, first, share }));
+    const sentence = plain ? (count ? words.balanced : words.unlearned) : count ? words.adapted : words.unadapted;
+    frame.say(...marked(sentence, {
+      count, horizon, return: mean.toFixed(1), first: means[0].toFixed(1), right: (100 * right).toFixed(0),
+    }));
+    frame.redraw(); // a goal may be reached
   }
 
   /** Bring everything in line with the traits. */
@@ -369,7 +369,8 @@ function render({ model, el }) {
     const colour = palette();
     const key = [get("start"), get("updates"), get("history"), present(), get("greedy"), colour.text];
     if (shown === (shown = JSON.stringify(key))) return;
-    const side = get("side"), all = [0, horizon], far = [2.5, 2.5];
+    now = null;
+    const side = get("side"), all = [0, end], far = [2.5, 2.5];
     const rows = (way) => far.map((v) => Math.max(0, way * v));
     if (side) paths.area("side", all, rows(-side).map((v) => -v), rows(side), { colour: colour.green });
     else paths.remove("side");

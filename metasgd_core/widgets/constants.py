@@ -37,7 +37,10 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "limit": 1e6,  # an error beyond it is said in words
     },
     # In the order of their bytes.
-    "sine": {"starts": tuple(name for group in MET for name in group)},
+    "sine": {
+        "starts": tuple(name for group in MET for name in group),
+        "least": 20,  # sets of points, before more often than not is said
+    },
     "alphalab": {
         # Student's t for the 95 % interval over 2, 3, ... 10 seeds.
         "student": tuple(round(student_t(seeds), 3) for seeds in range(2, 11)),

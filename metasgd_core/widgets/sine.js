@@ -9,35 +9,64 @@ function sineVerdict(names, errors) {
 }
 
 function render({ model, el }) {
-  const { words } = SINE;
-  const frame = createFrame(el, model, {
-    title: words.title, goals: [{ text: model.get("_goal") || words.goal }], summary: words.summary, fits: sineFits,
-  });
+  const { words } = SINE, get = (name) => model.get(name), given = get("_goal"), names = get("_methods");
+  const [left, right] = [get("left"), get("right")], opening = () => get("left") === left && get("right") === right;
+  let wins = 0, draws = 0, counted = "", paths = []; // on one curve, of so many sets of points
+  const goals = given ? [{ text: given }] : right === "none" ? [] : [
+    { text: fill(words.goals.majority, { name: left, least: SINE.least }), reached: () => opening() && counted === about() && draws >= SINE.least && 2 * wins > draws },
+    { text: fill(words.goals.breaks, { name: right }), reached: () => opening() && !(paths[1][get("steps")].error <= SINUSOID.limit) },
+  ];
+  const frame = createFrame(el, model, { title: words.title, goals, summary: words.summary, fits: sineFits });
   let net, starts;
   try {
     net = makeNetwork([1, 40, 40, 1], "relu");
-    starts = storedStarts(net, model.get("_weights"), SINE.starts, model.get("_rates"));
+    starts = storedStarts(net, get("_weights"), SINE.starts, get("_rates"));
   } catch (error) {
     frame.fail(fill(FRAME.words.undrawn, { reason: error.message }));
     return;
   }
   const plot = createPlot(frame, {
-    x: [-5.5, 5.5], y: [-6.5, 6.5], xlabel: words.x, ylabel: words.y, label: words.plot,
+    height: 320, x: [-5.5, 5.5], y: [-6.5, 6.5], xlabel: words.x, ylabel: words.y, label: words.plot,
   });
   const errors = createPlot(frame, {
-    x: [0, 10], y: [1e-3, 1e3], ylog: true, xlabel: words.steps, ylabel: words.error, label: words.errors,
+    height: 200, x: [0, 10], y: [1e-3, 1e3], ylog: true, xlabel: words.steps, ylabel: words.error, label: words.errors,
   });
 
-  const names = Object.keys(starts), option = (name) => [name, name];
+  const option = (name) => [name, name];
   addSelect(frame, SINE, "left", names.map(option));
   addSelect(frame, SINE, "right", [...names.map(option), ["none", words.none]]);
   const task = addSineTask(frame, plot);
+
+  /** What a count belongs to: it begins anew when the curve, the steps or the starts change. */
+  const about = () => JSON.stringify([task.curve(), get("steps"), get("left"), get("right")]);
+  /** Draw new points on the same curve, so many times, and count who is ahead. */
+  const redraw = (times) => {
+    const curve = task.curve(), steps = get("steps"), truth = SINE_GRID.map((x) => sineAt(curve, x));
+    if (counted !== about()) [wins, draws, counted] = [0, 0, about()];
+    let points = get("points");
+    for (const count = points.length; times > 0; times--) {
+      points = sinePoints(curve, get("seed"), count, 100 + 20 * draws++);
+      const [one, other] = [get("left"), get("right")].map((name) => {
+        if (name === "none") return 0;
+        const { theta, alpha } = starts[name], [xs, ys] = [0, 1].map((i) => points.map((point) => point[i]));
+        const error = meanSquare(forward(net, adaptSteps(net, theta, alpha, xs, ys, steps)[steps], SINE_GRID), truth);
+        return error <= SINUSOID.limit ? error : Infinity;
+      });
+      wins += Number(one < other);
+    }
+    frame.set({ points, on_curve: true });
+    frame.redraw();
+  };
+  addButton(frame, words.again, () => redraw(1), task.bar);
+  addButton(frame, fill(words.often, { least: SINE.least }), () => redraw(SINE.least), task.bar);
+  const tally = element("output", { "data-readout": "tally" });
+  task.bar.append(tally);
+
   frame.onRedraw(() => {
-    const { points, xs, ys, truth, steps } = task.read(), colours = palette();
-    const sides = [["left", model.get("left")], ["right", model.get("right")]]
-      .filter(([, name]) => name !== "none");
+    const { xs, ys, truth, steps } = task.read(), colours = palette();
+    const sides = [["left", get("left")], ["right", get("right")]].filter(([, name]) => name !== "none");
     const legend = truth ? [{ label: words.truth, colour: colours.text }] : [];
-    const paths = sides.map(([, name]) => sineAdapt(net, starts[name], xs, ys, truth));
+    paths = sides.map(([, name]) => sineAdapt(net, starts[name], xs, ys, truth));
     sides.forEach(([side, name], k) => {
       const style = { colour: methodColour(name), dash: k ? "9 3" : "" };
       task.adapted(side, paths[k], { ...style, shift: sides.length > 1 ? 0.12 * k - 0.06 : 0 });
@@ -49,19 +78,13 @@ function render({ model, el }) {
     task.finish();
     plot.legend(legend);
 
-    const stories = sides.map(([, name], k) => sineStory(name, paths[k], steps));
-    ["left", "right"].forEach((side, k) => {
-      const path = paths[k], name = path ? sides[k][1] : words.missing, none = SINUSOID.words.none;
-      const show = (what, error) => setReadout(frame, `${side} ${what}`,
-        path ? sineError(error) : none, fill(words[what], { name, count: steps }));
-      show("before", path?.[0].error);
-      show("after", path?.[steps].error);
-      show("support", path?.[steps].support);
-    });
-    setReadout(frame, "points", String(points.length), words.points);
-    setReadout(frame, "verdict", sides.length < 2 ? SINUSOID.words.none
-      : sineVerdict(sides.map(([, name]) => name), paths.map((path) => path[steps].error)), words.verdict);
-    frame.say(stories.join(" "));
+    ["left", "right"].forEach((side, k) => setReadout(frame, `${side} support`,
+      paths[k] ? sineError(paths[k][steps].support) : SINUSOID.words.none, fill(words.support, { name: get(side) })));
+    const two = sides.length > 1;
+    setReadout(frame, "verdict", two
+      ? sineVerdict(sides.map(([, name]) => name), paths.map((path) => path[steps].error)) : SINUSOID.words.none, words.verdict);
+    tally.textContent = two && draws && counted === about() ? fill(words.ahead, { name: get("left"), wins, count: draws }) : "";
+    frame.say(...sides.flatMap(([side, name], k) => [...sineStory(name, paths[k], steps, `${side} `), " "]));
   });
   return frame.close;
 }

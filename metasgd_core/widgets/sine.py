@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from metasgd_core.studies import load
 from metasgd_core.tasks.sinusoid import Sinusoid
 from metasgd_core.types import Params
 from metasgd_core.widgets.constants import CONSTANTS
-from metasgd_core.widgets.figure import png
+from metasgd_core.widgets.figure import met, png
 from metasgd_core.widgets.sinusoid import SineFigure
 
 STARTS: tuple[str, ...] = CONSTANTS["sine"]["starts"]
@@ -61,7 +62,10 @@ class AdaptSine(SineFigure):
         ``"random"``, ``"joint"``, ``"MAML"``, ``"FOMAML"``, ``"Reptile"`` or ``"Meta-SGD"``;
         `right` also ``"none"``.
     goal : str, optional
-        What the reader is asked to find, where it is not what chapter 6 asks.
+        What the reader is asked to find, instead of the two goals that the page judges: a curve on
+        which `left` is ahead more often than not, and the inner step at which `right` has diverged.
+    methods : sequence of str, optional
+        The starts to choose from; by default those met up to the chapter of `left` and `right`.
     """
 
     sources = (
@@ -73,16 +77,34 @@ class AdaptSine(SineFigure):
     left = traitlets.Enum(STARTS, "MAML").tag(sync=True)
     right = traitlets.Enum((*STARTS, "none"), "Meta-SGD").tag(sync=True)
     _goal = traitlets.Unicode().tag(sync=True)
+    _methods: traitlets.List[str] = traitlets.List(traitlets.Enum(STARTS)).tag(sync=True)
     _weights = traitlets.Bytes().tag(sync=True)
     _rates = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, *, goal: str = "", **traits: Any) -> None:
+    def __init__(
+        self, *, goal: str = "", methods: Sequence[str] | None = None, **traits: Any
+    ) -> None:
+        self._given = methods
         weights, rates = _packed()
-        super().__init__(_goal=goal, _weights=weights, _rates=rates, **traits)
+        shown = {traits.get("left", "MAML"), traits.get("right", "Meta-SGD")} & {*STARTS}
+        known = methods or met(*shown or STARTS)
+        super().__init__(
+            _goal=goal, _methods=[name for name in STARTS if name in known], _weights=weights,
+            _rates=rates, **traits,
+        )
+
+    @traitlets.validate("left", "right")
+    def _check_start(self, proposal: Any) -> str:
+        if (name := proposal["value"]) not in (*self._methods, "none"):
+            raise traitlets.TraitError(
+                f"{proposal['trait'].name} must be one of {', '.join(self._methods)}, got {name!r}"
+            )
+        return str(name)
 
     def arguments(self) -> dict[str, Any]:
         """Return the keywords that make this figure again, the goal among them."""
-        return {"goal": self._goal, **super().arguments()}
+        given = {} if self._given is None else {"methods": list(self._given)}
+        return {"goal": self._goal, **given, **super().arguments()}
 
     def adapted(self, name: str, x: Tensor, steps: int | None = None) -> Tensor:
         """Return a start's predictions at `x`, ``(points, 1)``, after the inner steps."""

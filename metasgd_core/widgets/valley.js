@@ -98,14 +98,13 @@ function walkOf(state) {
   const done = path.length > count, parts = losses.slice(0, count + 1).map((loss) => first && loss / first);
   const verdict = first === 0 ? words.bottom
     : landed > 0 ? fill(words.landed, { count: landed }) : fill(words.fates[word], { patience });
-  const [rate, second] = alpha.map(valleyNumber), last = valleyNumber(losses[count]);
+  const [rate, second] = alpha.map(valleyNumber);
   return {
-    path, parts, verdict,
-    loss: done ? fill(words.loss, { loss: last, percent: valleyNumber(100 * parts[count]) }) : words.large,
+    path, parts, verdict, landed, word,
     distance: done ? valleyNumber(Math.hypot(...path[count])) : words.large,
     reached: below < 0 ? fill(words.unreached, { patience }) : fill(words.reached, { count: below }),
-    spoken: fill(done ? words.walked : words.left, {
-      count, first: valleyNumber(first), last, verdict,
+    spoken: marked(done ? words.walked : words.left, {
+      count, first: valleyNumber(first), loss: valleyNumber(losses[count]), percent: valleyNumber(100 * parts[count]), verdict,
       walker: fill(words.walkers[rates][optimizer], { rate, second }),
     }),
   };
@@ -131,15 +130,24 @@ function render({ model, el }) {
   const { reach, ranges, words } = VALLEY, floor = 1e-4, ceiling = 100;
   const names = ["optimizer", "rates", "start", ...Object.keys(ranges)];
   const stateOf = () => Object.fromEntries(names.map((name) => [name, model.get(name)]));
+  const one = () => model.get("rates") === "one" && model.get("optimizer") === "gradient descent";
+  const lands = () => !one() && model.get("steps") === 1 && shown.landed === 1;
+  let shown = /** @type {any} */ ({}), from = "";
+  const goals = [
+    () => one() && shown.word !== "diverges" && model.get("alpha") * model.get("curvature") > 1.94,
+    () => lands() && Boolean(from = String(model.get("start"))),
+    () => lands() && String(model.get("start")) !== from,
+    () => !one() && Math.abs(model.get("angle")) >= 30 && model.get("steps") === 1 && shown.landed !== 1,
+  ].map((reached, k) => ({ text: words.goals[k], reached }));
   const frame = createFrame(el, model, {
-    title: words.title, goals: [{ text: words.goal }], fits: (link) => !valleyProblem({ ...stateOf(), ...link }),
+    title: words.title, goals, fits: (link) => !valleyProblem({ ...stateOf(), ...link }),
   });
   const map = createPlot(frame, {
     width: 560, height: 360, x: [-reach[0], reach[0]], y: [-reach[1], reach[1]],
     xlabel: words.x, ylabel: words.y, label: words.map,
   });
   const curve = createPlot(frame, {
-    width: 560, height: 300, x: [0, model.get("steps")], y: [floor, ceiling], ylog: true,
+    width: 560, height: 220, x: [0, model.get("steps")], y: [floor, ceiling], ylog: true,
     xlabel: words.step, ylabel: words.share, label: words.curve,
   });
   addSelect(frame, VALLEY, "optimizer", Object.entries(words.optimizers));
@@ -147,6 +155,7 @@ function render({ model, el }) {
   const fine = { step: 0.01, digits: 3, log: true };
   for (const trait of ["alpha", "alpha_1", "alpha_2"]) addSlider(frame, VALLEY, trait, fine);
   addSlider(frame, VALLEY, "steps");
+  addGroup(frame, words.valley);
   addSlider(frame, VALLEY, "curvature", fine);
   addSlider(frame, VALLEY, "angle");
 
@@ -154,12 +163,13 @@ function render({ model, el }) {
     const state = stateOf();
     const problem = valleyProblem(state);
     if (problem) return frame.fail(problem);
-    const { curvature, angle, steps, start } = state, one = state.rates === "one", shown = walkOf(state);
-    for (const [name, used] of [["alpha", one], ["alpha_1", !one], ["alpha_2", !one]]) {
+    const { curvature, angle, steps, start } = state, single = state.rates === "one";
+    shown = walkOf(state);
+    for (const [name, used] of /** @type {const} */ ([["alpha", single], ["alpha_1", !single], ["alpha_2", !single]])) {
       showRow(frame, name, used);
     }
     const colours = palette(), colour = state.optimizer === "momentum" ? colours.green
-      : state.optimizer === "Adam" ? colours.orange : one ? colours.blue : colours.vermilion;
+      : state.optimizer === "Adam" ? colours.orange : single ? colours.blue : colours.vermilion;
     for (let k = 1; k <= 10; k++) { // evenly spaced in the root of the loss, as in the chapter
       const { xs, ys } = valleyContour(curvature, angle, 0.6 * k);
       map.curve(`contour ${k}`, xs, ys, { colour: colours.grey, width: 0.8, opacity: 0.85 });
@@ -186,7 +196,7 @@ function render({ model, el }) {
     curve.curve("loss", at, parts, { colour, width: 2 });
     curve.points("losses", at, parts, { colour, radius: steps > 40 ? 2 : 3.5 });
     for (const [name, label] of Object.entries(words.readouts)) setReadout(frame, name, shown[name], fill(label, { count: steps }));
-    frame.say(shown.spoken);
+    frame.say(...shown.spoken);
   });
   return frame.close;
 }

@@ -49,6 +49,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "add": "Add a point",
         "remove": "Remove a point",
         "renew": "New curve",
+        "curve": "The curve",
+        "points": "The points",
         "point": "Support point {number}",
         "diverged": "diverged",
         "none": "–",
@@ -72,8 +74,11 @@ WORDS: dict[str, dict[str, Any]] = {
     },
     "sine": {
         "title": "Adapt to a sine",
-        "goal": "Find a task on which MAML beats Meta-SGD after one step. Then find where Meta-SGD "
-                "breaks.",
+        "goals": {
+            "majority": "Find a curve on which {name} is ahead more often than not, over {least} "
+                        "sets of points at least. New curves keep your frequency.",
+            "breaks": "Add inner steps, one at a time, until {name} has diverged.",
+        },
         "summary": "Dotted: before the first step. Arrows: how the last step moved the curve at "
                    "each point.",
         "plot": "The curve, the support points, and what the networks predict",
@@ -85,12 +90,14 @@ WORDS: dict[str, dict[str, Any]] = {
         "controls": {"left": "First start", "right": "Second start"},
         "none": "none",
         "truth": "the sine",
-        "missing": "no second start",
-        "before": "{name}, error before",
-        "after": {"one": "{name}, after {count} step", "other": "{name}, after {count} steps"},
-        "support": "{name}, on the points",
-        "points": "support points",
+        "again": "New points, same curve",
+        "often": "{least} times",
+        "support": "{name}, error on the points",
         "verdict": "better",
+        "ahead": {
+            "one": "{name} is ahead on {wins} of {count} set of points",
+            "other": "{name} is ahead on {wins} of {count} sets of points",
+        },
         "lost": "both have diverged",
         "draw": "a draw",
         "better": "{name}, {times} times less error",
@@ -98,17 +105,21 @@ WORDS: dict[str, dict[str, Any]] = {
     },
     "alphalab": {
         "title": "The alpha lab",
-        "goal": "Find the start that spoils the training, two opposite ones that end alike, the "
-                "tensor with the largest rate, and the shapes of alpha that bear a third step.",
+        "goals": {
+            "spoils": "Find the start that spoils the training.",
+            "opposite": "Find two opposite starts that end alike: choose one after the other.",
+            "tensor": "With one rate per tensor, show the layer that has the largest rate.",
+            "third": "Take three inner steps: which rates make them better than one step?",
+        },
+        "groups": {
+            "training": "How it trained",
+            "rates": "What alpha became",
+            "task": "One task",
+        },
         "summary": "Grey curves: the other starts. Band: from the lowest seed to the highest; ±: "
                    "95 % interval over seeds. Rates and task: seed 0. A rate beyond the ends of "
                    "the histogram is counted there, and has full colour.",
-        "live": {
-            "title": "What is being trained",
-            "summary": "Band: from the lowest seed to the highest; ±: 95 % interval over seeds. "
-                       "Rates and task: seed 0. A rate beyond the ends of the histogram is "
-                       "counted there, and has full colour.",
-        },
+        "live": {"title": "What is being trained"},
         "training": "The error on validation tasks during training",
         "iterations": "meta-iterations",
         "error": "error after one step",
@@ -126,14 +137,11 @@ WORDS: dict[str, dict[str, Any]] = {
         "negative": "negative",
         "unmoved": "never moved",
         "readouts": {
-            "test": "test tasks, error after 1 step",
             "rates": "rates shown",
             "unmoved": "never moved",
             "negative": "of the moved, negative",
             "median": "their median",
             "largest": "the largest in size",
-            "before": "this task, error before",
-            "after": {"one": "after {count} step", "other": "after {count} steps"},
         },
         "none": "–",
         "diverged": "diverged",
@@ -145,13 +153,18 @@ WORDS: dict[str, dict[str, Any]] = {
         "arm": "no alpha per {shape} began at {start}",
         "marks": "{count} rates need as many never-moved marks",
         "task": "This task",
-        "trained": "Rates, {shape}, from {start}: error {error} after one step on test tasks.",
+        "trained": "Rates, {shape}, from {start}: error {test} after one step on test tasks.",
         "untrained": "Rates, {shape}, from {start}: in training.",
     },
     "valley": {
         "title": "A walk down a valley, with one rate or two",
-        "goal": "With one rate, find the largest that does not diverge. With two, reach the bottom "
-                "in one step; drag the start and see whether it still does. Then turn the valley.",
+        "goals": {
+            0: "With gradient descent and one rate, find the largest that does not diverge.",
+            1: "With one rate for each, reach the bottom in one step.",
+            2: "Drag the start: does the same pair still reach the bottom?",
+            3: "Turn the valley by 30° or more: does the pair still serve?",
+        },
+        "valley": "The valley",
         "map": "The valley from above, with the walk",
         "x": "θ₁",
         "y": "θ₂",
@@ -177,12 +190,9 @@ WORDS: dict[str, dict[str, Any]] = {
         },
         "rates": {"one": "one for both", "each": "one for each"},
         "readouts": {
-            "loss": {"one": "loss after {count} step", "other": "loss after {count} steps"},
             "distance": "distance to the bottom",
             "reached": "first below 1 % of the loss",
-            "verdict": "in the long run",
         },
-        "loss": "{loss}, {percent} % of the start's",
         "large": "too large for a number",
         "reached": {"one": "{count} step", "other": "{count} steps"},
         "unreached": "not within {patience} steps",
@@ -210,10 +220,10 @@ WORDS: dict[str, dict[str, Any]] = {
             },
         },
         "walked": {
-            "one": "{walker}; {count} step: the loss goes from {first} to {last}. In the long run: "
-                   "{verdict}.",
-            "other": "{walker}; {count} steps: the loss goes from {first} to {last}. In the long "
-                     "run: {verdict}.",
+            "one": "{walker}; {count} step: the loss goes from {first} to {loss}, {percent} % of "
+                   "it. In the long run: {verdict}.",
+            "other": "{walker}; {count} steps: the loss goes from {first} to {loss}, {percent} % "
+                     "of it. In the long run: {verdict}.",
         },
         "left": {
             "one": "{walker}; {count} step: the loss has left the numbers. In the long run: "
@@ -231,13 +241,20 @@ WORDS: dict[str, dict[str, Any]] = {
     },
     "cartpole": {
         "title": "A CartPole that finds out which side pays",
-        "goal": "Pick the side that pays; the policy is not told. Let it collect ten episodes and "
-                "take one step: does it find the side? Then change the physics until the adapted "
-                "policy lets the pole fall.",
+        "goals": {
+            0: "The policy is not told which side pays. Let it collect ten episodes and take one "
+               "step: does it find the side?",
+            1: "Pick the other side; the policy begins anew. Does one step find that one too?",
+            2: "Tick “Keep the policy”, then change the physics until it lets the pole fall.",
+            3: "Begin with joint, on the side that it did not pick: what can a step tell it?",
+        },
         "plain": {
             "title": "A policy that learns to balance",
-            "goal": "Take one step after the other: how many until the pole stands for 450 of 500? "
-                    "Then make the cart heavy, so that it falls. Do more steps bring it back?",
+            "goals": {
+                0: "Take one step after the other: how many until the return is 450 of 500?",
+                1: "Make the cart heavy, 4 kg or more: much of the return is gone.",
+                2: "Do more steps on the heavy cart bring it back, above 350?",
+            },
         },
         "picture": "The cart on its track, seen from the side",
         "cart": "Cart: push it with the arrow keys, or drag it",
@@ -245,22 +262,26 @@ WORDS: dict[str, dict[str, Any]] = {
         "pays": "pays",
         "metres": "{place} m",
         "paths": "Position of the cart in ten fresh episodes of the policy, and in the one you see",
-        "time": "step (0.02 s each)",
+        "time": "time in s",
         "position": "position in m",
         "returns": "Mean return of ten episodes against the number of steps",
         "steps": "steps, on ten episodes each",
         "return": "return",
         "play": "Play",
         "pause": "Pause",
-        "single": "Single step",
+        "single": "One frame",
         "renew": "New episode",
         "left": "Push left",
         "right": "Push right",
         "collect": "Collect 10 episodes, take one step",
+        "physics": "The physics",
+        "film": "The film and its chances",
+        "keep": "Keep the policy when the task changes",
+        "anew": "This is another task: the policy begins anew, from 0 steps.",
         "controls": {
             "side": "The side that pays",
-            "updates": "Inner steps of the policy that plays",
-            "training": "Steps of the policy that plays",
+            "updates": "Inner steps",
+            "training": "Steps",
             "start": "Initialisation",
             "speed": "Speed of the film",
             "length": "Half the pole's length",
@@ -279,7 +300,7 @@ WORDS: dict[str, dict[str, Any]] = {
             "force": "{value} N",
             "gravity": "{value} m/s²",
         },
-        "sides": {"1": "right", "-1": "left", "0": "both: every step pays"},
+        "sides": {"1": "right", "-1": "left", "0": "both: it always pays"},
         "starts": {
             "random": "random",
             "MAML": "MAML",
@@ -295,36 +316,29 @@ WORDS: dict[str, dict[str, Any]] = {
         "bound": "bound without adapting, mean of both sides",
         "readouts": {
             "cart": "Cart",
-            "return": "Return of ten fresh episodes",
             "balance": "The pole stood for",
-            "right": "On the right",
             "returns": "Return, step by step",
         },
-        "going": "step {step} of {horizon}; earned {earned}; position {place} m, velocity {speed} "
-                 "m/s, angle {angle}°, turning {spin} rad/s",
-        "fallen": "step {step} of {horizon}, the pole fell or the track ended; earned {earned}; "
-                  "position {place} m, velocity {speed} m/s, angle {angle}°, turning {spin} rad/s",
-        "after": {
-            "one": "{mean} of {horizon} after {count} step",
-            "other": "{mean} of {horizon} after {count} steps",
-        },
-        "stood": "{steps} steps",
-        "share": "{share} % of the time",
+        "going": "{time} of {end} s; earned {earned}; position {place} m, velocity {speed} m/s, "
+                 "angle {angle}°, turning {spin} rad/s",
+        "fallen": "{time} of {end} s, the pole fell or the track ended; earned {earned}; position "
+                  "{place} m, velocity {speed} m/s, angle {angle}°, turning {spin} rad/s",
+        "stood": "{time} s",
         "each": {"one": "{count} step: {mean}", "other": "{count} steps: {mean}"},
-        "unlearned": "Ten fresh episodes after 0 steps: return {mean} of {horizon}.",
+        "unlearned": "Ten fresh episodes after {count} steps: return {return} of {horizon}.",
         "balanced": {
-            "one": "Ten fresh episodes after {count} step: return {mean} of {horizon}, before any "
-                   "step {first}.",
-            "other": "Ten fresh episodes after {count} steps: return {mean} of {horizon}, before "
+            "one": "Ten fresh episodes after {count} step: return {return} of {horizon}, before "
+                   "any step {first}.",
+            "other": "Ten fresh episodes after {count} steps: return {return} of {horizon}, before "
                      "any step {first}.",
         },
-        "unadapted": "Ten fresh episodes after 0 steps: return {mean} of {horizon}; {share} % of "
-                     "the time on the right.",
+        "unadapted": "Ten fresh episodes after {count} steps: return {return} of {horizon}; "
+                     "{right} % of the time on the right.",
         "adapted": {
-            "one": "Ten fresh episodes after {count} step: return {mean} of {horizon}, before any "
-                   "step {first}; {share} % of the time on the right.",
-            "other": "Ten fresh episodes after {count} steps: return {mean} of {horizon}, before "
-                     "any step {first}; {share} % of the time on the right.",
+            "one": "Ten fresh episodes after {count} step: return {return} of {horizon}, before "
+                   "any step {first}; {right} % of the time on the right.",
+            "other": "Ten fresh episodes after {count} steps: return {return} of {horizon}, before "
+                     "any step {first}; {right} % of the time on the right.",
         },
         "problems": {
             "start": "There is no start {value} here.",

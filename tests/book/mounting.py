@@ -49,7 +49,19 @@ def settle(page):
 
 
 def number(page, name):
-    return page.locator(f'[data-readout="{name}"]').inner_text()
+    """Return what the figure says, folded away or not."""
+    return page.locator(f'[data-readout="{name}"]').text_content()
+
+
+def unfold(page):
+    """Open all groups of controls, and of pictures."""
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    settle(page)
+
+
+def goals(page):
+    """Return the goals that are shown: those reached, with a tick, and the next."""
+    return page.locator(".mf-goals li").all_inner_texts()
 
 
 def get(page, trait):

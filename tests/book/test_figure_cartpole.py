@@ -22,6 +22,7 @@ def mount(page, width=1280, **changes):
     page.goto("about:blank")  # a document of its own: else a second one cannot be dragged in
     page.set_content("<!doctype html><html lang=en><title>CartPole</title></html>")
     mounting.mount(page, CartPolePlay(), **changes)
+    mounting.unfold(page)
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ def test_the_returns_are_drawn_step_by_step(page):
     assert len(points) == 13
     assert points[-1] < points[0] - 50  # in pixels from the top: it has climbed
     set_slider(page, "updates", "Home")
-    assert "after 0 steps" in said(page, "return")
+    assert said(page, "count") == "0"
     assert len(returns_drawn(page)) == 12  # the last policy has taught nobody
     assert mean_return(page) < 40
     set_slider(page, "updates", "ArrowRight", 12)
@@ -206,7 +207,7 @@ def test_one_step_finds_the_side(page, side):
 def test_without_a_side_every_step_pays(page):
     mount(page, side=0)
     settle(page)
-    assert mean_return(page) == balance(page) == 500
+    assert mean_return(page) == 50 * balance(page) == 500
 
 
 def test_the_joint_start_has_picked_a_side_and_keeps_it(page):
@@ -228,7 +229,7 @@ def test_the_same_episodes_under_either_side(page):
     right = mean_return(page)
     page.evaluate("model.set('side', -1)")
     settle(page)
-    assert right + mean_return(page) == pytest.approx(balance(page), abs=0.11)
+    assert right + mean_return(page) == pytest.approx(50 * balance(page), abs=0.4)
 
 
 #: From MAML adapted once to the right: the slider's end, and what becomes of the ten episodes.
@@ -247,7 +248,8 @@ def test_physics_beyond_the_policy(page, name, by):
     """At one end of each slider the adapted policy drops the pole, and back again it holds it."""
     mount(page, updates=1)
     settle(page)
-    assert balance(page) > 490
+    assert balance(page) > 9.8
+    page.locator('[data-trait="keep"]').press("Space")
     before = trait(page, name)
     pole = page.locator("[data-key=pole]").get_attribute("y2")
     key, _ = ENDS[name]
@@ -258,27 +260,28 @@ def test_physics_beyond_the_policy(page, name, by):
     after = trait(page, name)
     assert after == RANGES[name][key == "End"]  # the range's very end
     assert (after > before) if key == "End" else (after < before)
-    assert balance(page) < 490
+    assert balance(page) < 9.8
     assert mean_return(page) < 480
     assert trait(page, "history")[0][:5] == [0.5, 0.1, 1.0, 10.0, 9.8]  # what it adapted to stays
     longer = page.locator("[data-key=pole]").get_attribute("y2") != pole
     assert longer == (name == "length")
     page.evaluate("([name, value]) => model.set(name, value)", [name, before])
     settle(page)
-    assert balance(page) > 490
+    assert balance(page) > 9.8
 
 
 def test_swapped_controls_are_not_held(page):
     mount(page, updates=1)
     settle(page)
+    page.locator('[data-trait="keep"]').click()
     page.locator('[data-trait="swapped"]').focus()
     page.keyboard.press("Space")
     settle(page)
     assert trait(page, "swapped") is True
-    assert balance(page) < 30
+    assert balance(page) < 0.6
     page.locator('[data-trait="swapped"]').click()
     settle(page)
-    assert balance(page) > 490
+    assert balance(page) > 9.8
 
 
 def test_steps_by_the_slider_are_steps_by_the_button(page):
@@ -288,7 +291,7 @@ def test_steps_by_the_slider_are_steps_by_the_button(page):
     by_slider = said(page, "returns")
     assert len(trait(page, "history")) == 1
     set_slider(page, "updates", "ArrowLeft")
-    assert "after 0 steps" in said(page, "return")
+    assert said(page, "count") == "0"
     assert said(page, "returns") == by_slider  # the step is kept
     press(page, COLLECT)
     assert said(page, "returns") == by_slider
@@ -297,18 +300,84 @@ def test_steps_by_the_slider_are_steps_by_the_button(page):
     assert len(trait(page, "history")) == 3
 
 
-def test_a_step_taken_again_learns_the_present_side(page):
+def note(page):
+    return page.locator("[data-note]").inner_text()
+
+
+def test_another_side_is_another_task(page):
+    """The policy begins anew, from 0 steps, and the figure says so; nothing old is scored."""
     mount(page, updates=1)
     settle(page)
     assert share_right(page) > 90
     choose(page, "side", "left", "mouse")
     settle(page)
     assert trait(page, "side") == -1
-    assert mean_return(page) < 50  # adapted to the other side
-    set_slider(page, "updates", "Home")
+    assert (trait(page, "updates"), trait(page, "history")) == (0, [])
+    assert said(page, "count") == "0"
+    assert 100 < mean_return(page) < 400  # as it was before any step
+    assert note(page) == "This is another task: the policy begins anew, from 0 steps."
     press(page, COLLECT)
     assert share_right(page) < 10
     assert mean_return(page) > 450
+    assert note(page) == ""
+
+
+@pytest.mark.parametrize("by", ["slider", "number", "arrows"])
+def test_other_physics_are_another_task(page, by):
+    """Unless the reader asks to keep the policy; what is no task, as the seed, changes nothing."""
+    mount(page, updates=1)
+    settle(page)
+    page.locator('[data-trait="greedy"]').click()
+    settle(page)
+    assert trait(page, "updates") == 1
+    field = page.locator('[data-number="gravity"]')
+    if by == "slider":
+        set_slider(page, "gravity", "ArrowRight")
+    elif by == "number":
+        field.fill("12")
+        field.press("Enter")
+    else:
+        field.press("ArrowUp")
+    settle(page)
+    assert trait(page, "gravity") > 9.8
+    assert (trait(page, "updates"), trait(page, "history")) == (0, [])
+    assert "begins anew" in note(page)
+    press(page, COLLECT)
+    page.locator('[data-trait="keep"]').click()
+    set_slider(page, "gravity", "ArrowRight")
+    assert trait(page, "updates") == 1
+
+
+def test_the_word_step_means_a_gradient_step(page):
+    """Not a moment of the film, whose buttons, axes and numbers are in frames and seconds."""
+    mount(page)
+    settle(page)
+    press(page, "One frame")
+    text = page.locator("main").inner_text()
+    axes = page.locator(".mf-axes text").evaluate_all("all => all.map((e) => e.textContent)")
+    assert "0.02 of 10 s" in text
+    assert "time in s" in axes
+    for found in re.findall(r"[^.;:\n]*\bsteps?\b[^.;:\n]*", "\n".join([text, *axes])):
+        gradient = r"(take|one|inner|any|\d|ten) (inner )?steps?|Inner steps|steps, on ten episodes"
+        assert re.search(gradient, found) or "step by step" in found or "a step tell" in found
+
+
+def test_the_goals_come_one_at_a_time(page):
+    mount(page, side=1)
+    settle(page)
+    assert mounting.goals(page)[0].startswith("Goal 1 of 4: The policy is not told")
+    press(page, COLLECT)
+    mounting.settle(page)
+    assert mounting.goals(page)[1].startswith("Goal 2 of 4: Pick the other side")
+    choose(page, "side", "left", "keyboard")
+    settle(page)
+    press(page, COLLECT)
+    mounting.settle(page)
+    assert mounting.goals(page)[2].startswith("Goal 3 of 4: Tick")
+    page.locator('[data-trait="keep"]').click()
+    set_slider(page, "gravity", "End")
+    mounting.settle(page)
+    assert mounting.goals(page)[3].startswith("Goal 4 of 4: Begin with joint")
 
 
 @pytest.mark.parametrize("by", ["keyboard", "mouse"])
@@ -316,6 +385,7 @@ def test_the_side_is_picked(page, by):
     """The shaded half goes where it is told, and the same episodes are paid for the other side."""
     mount(page, updates=1)
     settle(page)
+    page.locator('[data-trait="keep"]').click()
     held, was = mean_return(page), float(page.locator("[data-key=side]").first.get_attribute("x"))
     choose(page, "side", "left", by)
     settle(page)
@@ -374,7 +444,7 @@ def test_the_likelier_action_wavers_less(page, by):
 
 
 def step_of(page):
-    return int(re.search(r"step (\d+)", said(page, "cart"))[1])
+    return round(50 * float(re.search(r"([\d.]+) of 10 s", said(page, "cart"))[1]))
 
 
 def velocity(page):
@@ -404,7 +474,7 @@ def test_play_pause_single_step(page, motion):
     still(page)
     page.clock.run_for(300)
     assert step_of(page) == 0
-    click(page, "Single step", then=50)
+    click(page, "One frame", then=50)
     assert step_of(page) == 1
     place = page.locator("[data-key=cart]").get_attribute("transform")
     click(page, "Play", then=600)
@@ -534,7 +604,7 @@ def test_the_cart_is_pushed_by_buttons_keys_mouse_and_touch(page):
         devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     assert velocity(page) > dragged + 0.5
     pushed = trait(page, "state")
-    press(page, "Single step")
+    press(page, "One frame")
     assert trait(page, "state")[0] > pushed[0]  # and so it moves
 
 
@@ -570,16 +640,16 @@ def test_the_traits_are_the_whole_state(page):
     settle(page)
     press(page, COLLECT)
     for _ in range(5):
-        press(page, "Single step")
+        press(page, "One frame")
     press(page, "Push left")
     kept = {name: trait(page, name) for name in CartPolePlay()._state}
     texts = [said(page, name) for name in ("cart", "return", "returns", "right")]
-    press(page, "Single step")
+    press(page, "One frame")
     after = trait(page, "state")
     mount(page, **kept)
     settle(page)
     assert [said(page, name) for name in ("cart", "return", "returns", "right")] == texts
-    press(page, "Single step")
+    press(page, "One frame")
     assert trait(page, "state") == after
 
 
@@ -610,7 +680,7 @@ def test_it_is_accessible_and_fits_a_phone(page, scheme):
     options = {"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]}
     found = Axe().run(page, options=options).response["violations"]
     assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
-    assert re.search(r"return \d+ of 500", page.locator("[data-say]").inner_text())
+    assert re.search(r"return [\d.]+ of 500", page.locator("[data-say]").inner_text())
 
 
 def test_moves_are_quick(page):
@@ -637,8 +707,10 @@ def test_in_the_built_page_from_the_disk_dark_on_a_phone(browser, html):
         before = mean_return(page)
         press(page, COLLECT)
         assert mean_return(page) > 450 > before
+        mounting.unfold(page)
+        page.locator('[data-trait="keep"]').click()
         for _ in range(3):
-            page.get_by_role("button", name="Single step", exact=True).click()
+            page.get_by_role("button", name="One frame", exact=True).click()
         page.get_by_role("button", name="Push left", exact=True).click()
         set_slider(page, "gravity", "ArrowRight", 3)
         names = ("cart", "return", "returns", "right", "balance")

@@ -20,12 +20,13 @@ SINE = {
     "steps": ("left after", DOWN, DOWN), "amplitude": ("left before", UP, UP),
     "phase": ("left before", UP, UP), "frequency": ("left before", UP, UP),
     "on_curve": ("left after", OTHER, OTHER), "seed": ("amplitude", OTHER, OTHER),
-    "Add a point": ("points", UP, UP), "Remove a point": ("points", DOWN, DOWN),
-    "New curve": ("amplitude", OTHER, OTHER),
+    "Add a point": ("left support", OTHER, OTHER), "Remove a point": ("left support", OTHER, OTHER),
+    "New curve": ("amplitude", OTHER, OTHER), "20 times": ("left after", OTHER, OTHER),
+    "New points, same curve": ("left after", OTHER, OTHER),
 }
 CART = {
     "updates": ("return", UP, UP), "speed": ("speed", UP, UP), "greedy": ("return", UP, UP),
-    "seed": ("return", OTHER, OTHER), "Single step": ("cart", UP, UP), "Play": ("cart", UP, UP),
+    "seed": ("return", OTHER, OTHER), "One frame": ("cart", UP, UP), "Play": ("cart", UP, UP),
     "New episode": ("velocity", OTHER, OTHER), "Push left": ("velocity", DOWN, DOWN),
     "Push right": ("velocity", UP, UP), "Collect 10 episodes, take one step": ("updates", UP, UP),
 }
@@ -45,7 +46,7 @@ TABLE = {
     "02-gradient-descent": {
         "optimizer": ("loss", UP, UP), "rates": ("loss", UP, UP), "alpha": ("loss", DOWN, UP),
         "alpha_1": ("loss", DOWN, UP), "alpha_2": ("loss", DOWN, UP),
-        "steps": ("loss", DOWN, DOWN), "curvature": ("share", DOWN, UP),
+        "steps": ("loss", DOWN, DOWN), "curvature": ("percent", DOWN, UP),
         "angle": ("loss", DOWN, DOWN),
     },
     "06-meta-sgd": SINE,
@@ -88,13 +89,11 @@ def number(figure, name):
     """The first number of what the figure says; a diverged error is infinite."""
     if name == "velocity":
         said = figure.locator('[data-readout="cart"]').inner_text().partition("velocity")[2]
-    elif name == "share":  # of the first loss
-        said = figure.locator('[data-readout="loss"]').inner_text().partition(", ")[2]
     elif (field := figure.locator(f'[data-number="{name}"]')).count():
         said = field.input_value()
-    else:
-        said = figure.locator(f'[data-readout="{name}"]').inner_text()
-    if said == "diverged":
+    elif (readout := figure.locator(f'[data-readout="{name}"]')).count():
+        said = readout.inner_text()
+    else:  # it has diverged
         return float("inf")
     return float(re.search(r"[-+]?\d[\d.]*(?:e[-+]?\d+)?", said.replace("−", "-"))[0])
 

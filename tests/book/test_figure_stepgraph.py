@@ -7,7 +7,7 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from browsing import WCAG
-from mounting import get, settle
+from mounting import get, goals, settle
 
 from metasgd_core.widgets import StepGraph
 from metasgd_core.widgets.constants import CONSTANTS
@@ -116,10 +116,6 @@ def test_switching_the_method_cuts_edges(page):
         assert edges(page) == (there, cut)
         assert mounting.picture(page) != drawn
     assert "½" in page.locator('[data-key="last name"]').text_content()
-
-
-def goals(page):
-    return page.locator(".mf-goals li").all_inner_texts()
 
 
 def test_the_goals_are_reached_one_after_the_other(page):

@@ -8,11 +8,12 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from browsing import WCAG
-from mounting import check_quick, get, settle
+from mounting import check_quick, get, goals, settle
 
 from metasgd_core.widgets import CartPolePlay, Valley
 from metasgd_core.widgets.figure import module_text
 from metasgd_core.widgets.valley import OPTIMIZERS
+from metasgd_core.widgets.words import WORDS
 
 pytestmark = pytest.mark.browser
 
@@ -102,6 +103,8 @@ def readout(page, name):
 
 def number(page, name):
     """Return the first number of a read-out; where there is none the walk took forever."""
+    if not page.locator(f'[data-readout="{name}"]').count():
+        return math.inf
     found = re.search(r"-?\d[\d.]*(e[+-]\d+)?", readout(page, name))
     return float(found[0]) if found and not readout(page, name).startswith("not") else math.inf
 
@@ -196,8 +199,12 @@ def test_choices_change_the_walk(page, show, by):
 
 
 def test_the_goals_can_be_reached(page, show):
-    """The scalar's limit lies between two neighbouring places; a vector ends in one step."""
+    """The scalar's limit lies between two neighbouring places; a vector ends in one step.
+
+    Each goal is ticked when it is reached, and the next one is shown then.
+    """
     show()
+    assert goals(page) == ["Goal 1 of 4: " + WORDS["valley"]["goals"][0]]
     slider = control(page, "alpha")
     slider.focus()
     while readout(page, "verdict") != "diverges":
@@ -206,7 +213,10 @@ def test_the_goals_can_be_reached(page, show):
         settle(page)
     assert low == 2 / 10 < get(page, "alpha") < 1.03 * low
     assert verdict == "swings on and comes no closer"  # at the limit itself
-    show(rates="each", steps=1)
+    assert goals(page)[0].startswith("✓ ")
+    assert goals(page)[1].startswith("Goal 2 of 4: ")
+    choose(page, "rates", "one for each", "keyboard")
+    control(page, "steps").press("Home")
     for name, value in (("alpha_1", 1.0), ("alpha_2", 0.1)):
         control(page, name).focus()
         while get(page, name) < 0.99 * value:
@@ -214,12 +224,17 @@ def test_the_goals_can_be_reached(page, show):
         assert get(page, name) == pytest.approx(value, rel=1e-12)
     settle(page)
     assert readout(page, "verdict") == "at the bottom after 1 step"
+    assert len(goals(page)) == 3
     page.evaluate("model.set('start', [2.75, -1.5])")
     settle(page)
     assert readout(page, "verdict") == "at the bottom after 1 step"
-    page.evaluate("model.set('angle', 45)")
+    assert goals(page)[3].startswith("Goal 4 of 4: ")
+    angle = page.locator('[data-number="angle"]')
+    angle.fill("45")
+    angle.press("Enter")
     settle(page)
     assert number(page, "distance") > 1
+    assert goals(page)[-1] == "All goals reached."
 
 
 @pytest.mark.parametrize("by", ["mouse", "touch", "keyboard"])

@@ -151,6 +151,7 @@ function createFrame(el, model, { title, goals = [], summary, fits = () => true 
     list.replaceChildren(...goals.slice(0, done + 1).map(({ text: goal }, k) => element("li", {
       text: k < done ? fill(words.reached, { goal }) : count > 1 ? fill(words.goal, { number: k + 1, count, goal }) : goal,
     })));
+    goals[done]?.begin?.();
     if (done === count && count > 1) list.append(element("li", { text: words.done }));
   }
   show(0);
@@ -264,7 +265,7 @@ function addSlider(frame, { ranges, words }, trait, { step = 1, digits, log = fa
     if (!up) return;
     event.preventDefault();
     input.stepUp(up);
-    set(from(Number(input.value)));
+    input.dispatchEvent(new Event("input", { bubbles: true }));
   });
   frame.checks[trait] = (value) => value >= min && value <= max;
   frame.syncs.push(() => {

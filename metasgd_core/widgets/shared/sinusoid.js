@@ -4,14 +4,22 @@ const [SINE_LOW, SINE_HIGH, SINE_COUNT] = SINUSOID.grid;
 const SINE_GRID = Float64Array.from({ length: SINE_COUNT },
   (_, i) => SINE_LOW + i * (SINE_HIGH - SINE_LOW) / (SINE_COUNT - 1));
 
-/** A curve of the family, and five of its points, as a seed gives them. */
-function sineTask(seed) {
-  const drawn = (i, [low, high]) => Math.round(100 * (low + (high - low) * mulberry(seed, i))) / 100;
-  const amplitude = drawn(0, SINUSOID.family.amplitude), phase = drawn(1, SINUSOID.family.phase);
-  const task = { amplitude, phase, frequency: 1 };
-  const points = Array.from({ length: 5 }, (_, i) => drawn(2 + i, [SINE_LOW, SINE_HIGH]))
+/** The i-th number that a seed draws from a range, to two digits. */
+function sineDrawn(seed, i, [low, high]) {
+  return Math.round(100 * (low + (high - low) * mulberry(seed, i))) / 100;
+}
+
+/** So many points of a curve, as a seed gives them: the first ones, or others from its place `from` on. */
+function sinePoints(task, seed, count = 5, from = 2) {
+  return Array.from({ length: count }, (_, i) => sineDrawn(seed, from + i, [SINE_LOW, SINE_HIGH]))
     .map((x) => [x, sineAt(task, x)]);
-  return { ...task, points };
+}
+
+/** A curve of that frequency, and five of its points, as a seed gives them. */
+function sineTask(seed, frequency) {
+  const { amplitude, phase } = SINUSOID.family;
+  const task = { amplitude: sineDrawn(seed, 0, amplitude), phase: sineDrawn(seed, 1, phase), frequency };
+  return { ...task, points: sinePoints(task, seed) };
 }
 
 function sineAt({ amplitude, frequency, phase }, x) {
@@ -41,12 +49,12 @@ function sineClip(y) {
   return Math.max(-100, Math.min(100, y));
 }
 
-/** What a row of the figure says about one start, for the eye and for the ear. */
-function sineStory(name, path, count) {
+/** What the figure says about one start, for the eye and for the ear: for `say`. */
+function sineStory(name, path, count, prefix = "") {
   const { words, limit } = SINUSOID, [first, last] = [path[0].error, path[count].error];
   const sentence = count === 0 ? words.unadapted : !(first <= limit) ? words.lost
     : !(last <= limit) ? words.diverges : last <= first ? words.falls : words.grows;
-  return fill(sentence, { name, count, before: sineError(first), after: sineError(last) });
+  return marked(sentence, { name, count, before: sineError(first), after: sineError(last) }, prefix);
 }
 
 /** The middle of the widest gap between points, walls included. */
@@ -67,17 +75,26 @@ function sineFits({ points = [[0, 0]], steps = 0 }) {
 }
 
 /**
- * The controls of a task, and its points on `plot`, to drag, to add and to remove.
+ * The controls of a task, in groups, and its points on `plot`, to drag, to add and to remove.
  * @returns read() the task as the reader has set it; draw(plot, kind, key, ...) what finish() removes
  *   when the next redraw leaves it out; adapted(side, path, style) a start before and after its steps
  */
-function addSineTask(frame, plot) {
+function addSineTask(frame, plot, grouped = true) {
   const { model } = frame, { words } = SINUSOID, [least, most] = SINUSOID.points;
   const curve = () => ({
     amplitude: model.get("amplitude"), frequency: model.get("frequency"), phase: model.get("phase"),
   });
   addSlider(frame, SINUSOID, "steps", { digits: 0 });
+  if (grouped) addGroup(frame, words.curve);
   for (const trait of ["amplitude", "phase", "frequency"]) addSlider(frame, SINUSOID, trait, { step: 0.01, digits: 2 });
+  addSeed(frame, SINUSOID);
+  const bar = element("div", { class: "mf-buttons" });
+  plot.box.append(bar);
+  addButton(frame, words.renew, () => {
+    const seed = model.get("seed") + 1;
+    frame.set({ seed, ...sineTask(seed, model.get("frequency")), on_curve: true });
+  }, bar);
+  if (grouped) addGroup(frame, words.points);
   addCheckbox(frame, SINUSOID, "on_curve");
 
   let last = -1; // the point that was moved last is the one to remove
@@ -97,11 +114,11 @@ function addSineTask(frame, plot) {
     last = -1;
     frame.set({ points: points.filter((_, j) => j !== i) });
   };
-  addButton(frame, words.add, () => add([sineGap(model.get("points").map(([x]) => x)), 0]));
+  addButton(frame, words.add, () => add([sineGap(model.get("points").map(([x]) => x)), 0]), frame.rows);
   addButton(frame, words.remove, () => {
     const final = model.get("points").length - 1;
     remove(last >= 0 && last <= final ? last : final);
-  });
+  }, frame.rows);
   plot.svg.addEventListener("dblclick", (event) => {
     if (event.target.closest(".mf-handle")) return;
     const place = placeIn(plot.svg, event);
@@ -109,15 +126,10 @@ function addSineTask(frame, plot) {
     add([x[0] + (x[1] - x[0]) * (place.x - left) / (right - left),
       y[0] + (y[1] - y[0]) * (place.y - low) / (high - low)]);
   });
-  addButton(frame, words.renew, () => {
-    const seed = model.get("seed") + 1;
-    frame.set({ seed, ...sineTask(seed), on_curve: true });
-  });
-  addSeed(frame, SINUSOID);
   // By the reader's hand only: a restored state has points of its own.
   const byHand = (trait, act) =>
     frame.controls.querySelector(`[data-trait="${trait}"]`).addEventListener("change", act);
-  byHand("seed", () => frame.set({ ...sineTask(model.get("seed")), on_curve: true }));
+  byHand("seed", () => frame.set({ ...sineTask(model.get("seed"), model.get("frequency")), on_curve: true }));
   byHand("on_curve", () => {
     const task = curve();
     if (!model.get("on_curve")) {
@@ -127,6 +139,7 @@ function addSineTask(frame, plot) {
 
   let drawn = new Map(), now, state; // key -> the plot it is on
   const sketch = {
+    bar, curve,
     read() {
       const task = curve(), onCurve = model.get("on_curve");
       const points = model.get("points").map(([x, y]) => [x, onCurve ? sineAt(task, x) : y]);
