@@ -113,9 +113,20 @@ def make_figures(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = json.dumps(notebook)
 
 
-def lean(text: str) -> str:
-    """Leave out of a script what no browser needs."""
-    return str(rjsmin.jsmin(text))
+def lean(text: str, *, css: bool = False) -> str:
+    """Leave out of a script, or of a style sheet, what no browser needs."""
+    if not css:
+        return str(rjsmin.jsmin(text))
+    bare = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    return re.sub(r"\s*([{};,])\s*|\s+", lambda found: found[1] or " ", bare).strip()
+
+
+def lean_assets(app: Sphinx, exception: Exception | None) -> None:
+    """Do the same to the book's own files, which Sphinx has copied as they are."""
+    for source in (Path(app.confdir) / "book" / "assets").glob("*.[cj]s*"):
+        if (copy := Path(app.outdir) / "_static" / source.name).exists():
+            text = source.read_text(encoding="utf-8")
+            copy.write_text(lean(text, css=source.suffix == ".css"), encoding="utf-8")
 
 
 def script(names: list[str]) -> str:
@@ -158,7 +169,8 @@ def load_figures(
         from metasgd_core.widgets.figure import module_text
 
         link = context["pathto"]
-        css = link(write(app, "figure.css", module_text(("shared/figure.css",))), resource=True)
+        style = lean(module_text(("shared/figure.css",)), css=True)
+        css = link(write(app, "figure.css", style), resource=True)
         code = write(app, f"{'-'.join(names)}.js", script(names))
         code, start = (link(file, resource=True) for file in (code, "_static/figures.js"))
         undrawn = words()["pages"]["undrawn"]

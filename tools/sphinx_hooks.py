@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from figures_hook import Interactive, load_figures, make_figures
+from figures_hook import Interactive, lean_assets, load_figures, make_figures
 from pictures_hook import make_pictures, set_widths
 from repository import DEFAULT, repository
 from sphinx.application import Sphinx
@@ -137,4 +137,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", mend_icon, priority=502)  # after the theme's buttons
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", set_address_in_copies)
+    app.connect("build-finished", lean_assets)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

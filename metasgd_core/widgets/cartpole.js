@@ -5,21 +5,18 @@ function cartIsPlain(get) {
   return get("start") === "random" && get("side") === 0;
 }
 
-/** The one sentence that says what is wrong with the state, or nothing. */
+/** The name of the first trait that cannot be as it is, if there is one. */
 function cartProblem(get) {
-  const { starts, updates, training, ranges, words: { problems } } = CARTPOLE;
-  const start = get("start"), state = get("state"), tasks = get("history"), most = start === "random" ? training : updates;
-  const could = (task, count) => task.length === count && task.every(Number.isFinite) && task.slice(0, 3).every((v) => v > 0);
-  if (!starts.includes(start)) return fill(problems.start, { value: start });
-  const wrong = CART.physics.find((name, k) => !Number.isFinite(get(name)) || (k < 3 && get(name) <= 0));
-  if (wrong) return fill(problems.physics, { name: wrong, value: get(wrong) });
-  for (const [name, [low, high]] of Object.entries({ updates: [0, most], seed: ranges.seed, episode: ranges.episode, step: ranges.step })) {
-    const value = get(name);
-    if (!Number.isInteger(value) || value < low || value > high) return fill(problems.whole, { name, low, high, value });
-  }
-  if (![1, -1, 0].includes(get("side"))) return fill(problems.side, { value: get("side") });
-  if (![0, 4].includes(state.length) || !state.every(Number.isFinite)) return problems.state;
-  return tasks.length > most || !tasks.every((task) => could(task, 7)) ? fill(problems.history, { most }) : "";
+  const { starts, updates, training, ranges } = CARTPOLE, most = get("start") === "random" ? training : updates;
+  const finite = (values, count) => values.length === count && values.every(Number.isFinite);
+  const whole = ([low, high]) => (v) => Number.isInteger(v) && v >= low && v <= high;
+  const rules = {
+    start: (v) => starts.includes(v), side: (v) => [1, -1, 0].includes(v), state: (v) => !v.length || finite(v, 4),
+    updates: whole([0, most]), seed: whole(ranges.seed), episode: whole(ranges.episode), step: whole(ranges.step),
+    history: (v) => v.length <= most && v.every((task) => finite(task, 7) && task.slice(0, 3).every((part) => part > 0)),
+  };
+  CART.physics.forEach((name, k) => { rules[name] = (v) => Number.isFinite(v) && (k > 2 || v > 0); });
+  return Object.keys(rules).find((name) => !rules[name](get(name)));
 }
 
 /** Give an SVG element attributes, and the words in it. */
@@ -356,7 +353,7 @@ function render({ model, el }) {
     if (problem) {
       alive = false;
       pause();
-      frame.fail(problem);
+      frame.fail(fill(FRAME.words.impossible, { name: problem, value: get(problem) }));
       return;
     }
     if (playing && place() !== mine) pause(); // Reset, a link, or Python

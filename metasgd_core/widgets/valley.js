@@ -110,19 +110,15 @@ function walkOf(state) {
   };
 }
 
-/** Say in one sentence what is wrong with the state, or nothing. */
+/** The name of the first trait that cannot be as it is, if there is one. */
 function valleyProblem(state) {
-  const { ranges, reach, words: { rates, problems } } = VALLEY, { start } = state;
-  if (!(state.optimizer in VALLEY.optimizers)) return fill(problems.optimizer, { value: state.optimizer });
-  if (!(state.rates in rates)) return fill(problems.rates, { value: state.rates });
-  for (const [name, [low, high]] of Object.entries(ranges)) {
-    const value = state[name], wrong = { name, low, high, value };
-    if (!Number.isFinite(value) || value < low || value > high) return fill(problems.range, wrong);
-    if (name === "steps" && value % 1) return fill(problems.steps, wrong);
-  }
-  const fits = Array.isArray(start) && start.length === 2 &&
-    start.every((v, i) => Number.isFinite(v) && Math.abs(v) <= reach[i]);
-  return fits ? "" : fill(problems.start, { across: reach[0], up: reach[1], value: start });
+  const { ranges, reach, optimizers, words } = VALLEY, within = (v, low, high) => Number.isFinite(v) && v >= low && v <= high;
+  const rules = {
+    optimizer: (v) => v in optimizers, rates: (v) => v in words.rates,
+    start: (v) => Array.isArray(v) && v.length === 2 && v.every((part, i) => within(part, -reach[i], reach[i])),
+  };
+  for (const [name, [low, high]] of Object.entries(ranges)) rules[name] = (v) => within(v, low, high) && (name !== "steps" || v % 1 === 0);
+  return Object.keys(rules).find((name) => !rules[name](state[name]));
 }
 
 /** Draw the figure and keep it up to date. */
@@ -162,7 +158,7 @@ function render({ model, el }) {
   frame.onRedraw(() => {
     const state = stateOf();
     const problem = valleyProblem(state);
-    if (problem) return frame.fail(problem);
+    if (problem) return frame.fail(fill(FRAME.words.impossible, { name: problem, value: state[problem] }));
     const { curvature, angle, steps, start } = state, single = state.rates === "one";
     shown = walkOf(state);
     for (const [name, used] of /** @type {const} */ ([["alpha", single], ["alpha_1", !single], ["alpha_2", !single]])) {

@@ -20,6 +20,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "lacking": "this browser has no {feature}",
         "stopped": "This figure has stopped: {reason}.",
         "undrawn": "This figure cannot be drawn: {reason}.",
+        "impossible": "{name} cannot be {value}.",
         "damaged": "The link to this figure's state is damaged: it shows what it begins with.",
         "reset": "Reset",
         "link": "Link to this state",
@@ -231,13 +232,6 @@ WORDS: dict[str, dict[str, Any]] = {
             "other": "{walker}; {count} steps: the loss has left the numbers. In the long run: "
                      "{verdict}.",
         },
-        "problems": {
-            "optimizer": "There is no optimiser {value} here.",
-            "rates": "rates must be one or each, not {value}.",
-            "range": "{name} must be from {low} to {high}, not {value}.",
-            "steps": "steps must be a whole number from {low} to {high}, not {value}.",
-            "start": "start must lie within {across} and {up} of the bottom, not at {value}.",
-        },
     },
     "cartpole": {
         "title": "A CartPole that finds out which side pays",
@@ -339,14 +333,6 @@ WORDS: dict[str, dict[str, Any]] = {
                    "any step {first}; {right} % of the time on the right.",
             "other": "Ten fresh episodes after {count} steps: return {return} of {horizon}, before "
                      "any step {first}; {right} % of the time on the right.",
-        },
-        "problems": {
-            "start": "There is no start {value} here.",
-            "physics": "A CartPole cannot have {name} = {value}.",
-            "whole": "{name} must be a whole number from {low} to {high}, got {value}.",
-            "side": "The side must be 1, -1 or 0, got {value}.",
-            "state": "The cart's state must be empty or four finite numbers.",
-            "history": "The steps taken must be up to {most} tasks of seven finite numbers.",
         },
     },
     "stepgraph": {

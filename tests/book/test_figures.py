@@ -281,10 +281,10 @@ def test_a_figure_that_nothing_makes_again_stays_a_picture(caplog):
 
 @pytest.fixture
 def commented(tmp_path, monkeypatch):
-    """Add a comment to draw.js."""
+    """Add a line to draw.js."""
     shutil.copytree(joining.HERE, tmp_path / "widgets")
     with (tmp_path / "widgets" / "shared" / "draw.js").open("a") as file:
-        file.write("\n// A mark in draw.js.\n")
+        file.write('\nconst DRAW_MARK = "A mark in draw.js.";\n')
     monkeypatch.setattr(joining, "HERE", tmp_path / "widgets")
     joining.module_text.cache_clear()
     yield
