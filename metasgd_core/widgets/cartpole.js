@@ -34,8 +34,8 @@ function cartPaint(node, attributes, text) {
  */
 function createCart(stage, push) {
   const { words } = CARTPOLE, ground = 208, middle = 280;
-  const box = element("div", { class: "mf-plot", style: "max-width: 560px" }), buttons = element("div", { class: "mf-buttons" });
-  const svg = svgNode("svg", { viewBox: "0 0 560 262", role: "group", "aria-label": words.picture });
+  const box = element("div", { class: "mf-plot" }), buttons = element("div", { class: "mf-buttons" });
+  const svg = svgNode("svg", { viewBox: "0 0 560 262", style: "max-width: 560px", role: "group", "aria-label": words.picture });
   const add = (name, attributes, parent = svg) => {
     const part = svgNode(name, { fill: "none", ...attributes });
     parent.append(part);
@@ -144,7 +144,7 @@ function render({ model, el }) {
     addCheckbox(frame, CARTPOLE, "swapped");
     addRow(frame, "keep", words.keep, keep);
   }
-  addGroup(frame, words.film);
+  addGroup(frame, words.film, false);
   addSlider(frame, CARTPOLE, "speed", { step: 0.1, digits: 1 });
   addCheckbox(frame, CARTPOLE, "greedy");
   addSeed(frame, CARTPOLE);

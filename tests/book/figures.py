@@ -44,6 +44,10 @@ WATCH_READY = f"""new MutationObserver(() => {{
 }}).observe(document, {{ subtree: true, childList: true, attributes: true }});"""
 
 
+#: Open all groups of controls of a figure.
+UNFOLD = "(f) => f.querySelectorAll('details').forEach((one) => { one.open = true; })"
+
+
 def settle(page):
     """Wait until what was asked for is drawn, and what takes longer is computed."""
     mounting.settle(page)

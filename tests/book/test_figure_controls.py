@@ -8,7 +8,7 @@ import re
 
 import pytest
 from browsing import watched
-from figures import settle
+from figures import UNFOLD, settle
 
 pytestmark = [pytest.mark.built, pytest.mark.browser]
 
@@ -109,6 +109,7 @@ def reset(figure):
 
 def use(figure, name, hand):
     """Move a control: a slider far to the right, a list by one, a button or a box by one press."""
+    figure.evaluate(UNFOLD)
     control = figure.locator(f'[data-trait="{name}"]')
     if not control.count():
         control = figure.get_by_role("button", name=name, exact=True)

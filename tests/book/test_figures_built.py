@@ -8,7 +8,7 @@ import pytest
 import traitlets
 from browsing import typeset, watched
 from conftest import HTML, ROOT, pages
-from figures import READY, WATCH_READY, settle
+from figures import READY, UNFOLD, WATCH_READY, settle
 from pace import in_page
 
 import metasgd_core.widgets
@@ -61,10 +61,12 @@ def visit(page, place=""):
 
 
 def figures(page):
-    """Yield each figure of the page with the name of its class."""
+    """Yield each figure of the page, unfolded, with the name of its class."""
     assert page.locator(".mf-place > .mf-figure").count() == len(FIGURES[page.name])
     for k, (kind, _) in enumerate(FIGURES[page.name]):
-        yield kind, page.locator(".mf-place > .mf-figure").nth(k)
+        figure = page.locator(".mf-place > .mf-figure").nth(k)
+        figure.evaluate(UNFOLD)
+        yield kind, figure
 
 
 def numbers(figure):
@@ -147,6 +149,21 @@ def test_a_control_moves_its_number(page):
         settle(page)
         assert numbers(figure) == first
     assert page.faults == []
+
+
+def test_the_picture_stays_while_its_controls_are_used(page):
+    """Below the head of the page: nothing around a figure scrolls by itself, or it would not."""
+    settle(page)
+    for _, figure in figures(page):
+        slider = figure.locator("input[type=range]:visible").last
+        slider.focus()
+        group = slider.locator("xpath=ancestor::details[.//*[@class='mf-plot']]")
+        plot = (group if group.count() else figure).locator(".mf-plot").first.bounding_box()
+        head = page.locator(".bd-header-article").bounding_box()
+        assert head["y"] + head["height"] <= plot["y"] + 1
+        assert plot["y"] + plot["height"] <= slider.bounding_box()["y"] + 4
+        assert slider.bounding_box()["y"] < page.viewport_size["height"]
+    page.evaluate("scrollTo(0, 0)")
 
 
 def test_nothing_is_around_a_figure(page):

@@ -94,7 +94,7 @@ function createPlot(frame, options) {
   const back = svgNode("g", { class: "mf-axes", "aria-hidden": "true" });
   const middle = svgNode("g", { "clip-path": `url(#${clip.id})` }), front = svgNode("g");
   const key = element("ul", { class: "mf-legend" });
-  box.style.maxWidth = `${width}px`;
+  svg.style.maxWidth = `${width}px`;
   clip.append(window_);
   svg.append(clip, back, middle, front);
   box.append(svg, key);
