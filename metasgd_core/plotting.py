@@ -164,6 +164,40 @@ def plot_adaptation(
     ax.legend()
 
 
+def draw_graph(
+    ax: Axes,
+    boxes: Mapping[str, tuple[float, float, str]],
+    arrows: Sequence[tuple[str, str, str, Mapping[str, Any]]],
+) -> None:
+    """Draw what is computed from what: a box for each quantity, an arrow for each dependence.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw; it loses its axes. Set its limits first.
+    boxes : mapping of str to (float, float, str)
+        By name: where its middle is, and what stands in it.
+    arrows : sequence of (str, str, str, mapping)
+        From which box to which, the label on the arrow (or ``""``), and what its line looks like,
+        in the words of a ``FancyArrowPatch``.
+    """
+    ax.set_axis_off()
+    frame = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": PALETTE["grey"]}
+    drawn = {
+        name: ax.text(x, y, text, ha="center", va="center", bbox=frame, zorder=3)
+        for name, (x, y, text) in boxes.items()
+    }
+    for start, end, label, line in arrows:
+        look = {"arrowstyle": "-|>", "color": PALETTE["black"], "mutation_scale": 15} | dict(line)
+        ends = {"patchA": drawn[start].get_bbox_patch(), "patchB": drawn[end].get_bbox_patch()}
+        places = boxes[start][:2], boxes[end][:2]
+        ax.annotate("", places[1], places[0], arrowprops=look | ends | {"shrinkB": 1}, zorder=4)
+        if label:
+            ax.text(*np.mean(places, axis=0), label, ha="center", va="center", zorder=5,
+                    color=look["color"],
+                    bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "linewidth": 0})
+
+
 def plot_steps(ax: Axes, evaluations: Mapping[str, Evaluation]) -> None:
     """Draw the held-out score against the number of inner steps, with its 95 % interval.
 
