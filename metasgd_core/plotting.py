@@ -193,8 +193,8 @@ def draw_graph(
         places = boxes[start][:2], boxes[end][:2]
         ax.annotate("", places[1], places[0], arrowprops=look | ends | {"shrinkB": 1}, zorder=4)
         if label:
-            ax.text(*np.mean(places, axis=0), label, ha="center", va="center", zorder=5,
-                    color=look["color"],
+            x, y = np.mean(places, axis=0)
+            ax.text(x, y, label, ha="center", va="center", color=look["color"], zorder=5,
                     bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "linewidth": 0})
 
 

@@ -73,6 +73,20 @@ def test_a_method_that_diverged_from_the_start_is_still_in_the_legend(ax):
     assert [text.get_text() for text in ax.texts] == ["diverged"]
 
 
+def test_a_graph_joins_the_boxes_that_were_named(ax):
+    """An arrow that ends in another box tells the reader that something else depends on alpha."""
+    ax.set(xlim=(-1, 5), ylim=(0, 2))
+    boxes = {"theta": (0, 1, "start"), "phi": (4, 1, "end")}
+    plotting.draw_graph(ax, boxes, [("theta", "phi", "v", {"linestyle": "--"})])
+    start, end, arrow, label = ax.texts
+    assert [text.get_text() for text in (start, end, label)] == ["start", "end", "v"]
+    assert label.get_position() == (2, 1)
+    line = arrow.arrow_patch
+    ax.figure.canvas.draw()
+    assert (line.patchA, line.patchB) == (start.get_bbox_patch(), end.get_bbox_patch())
+    assert line.get_linestyle() == "--"
+
+
 def test_plot_steps_refuses_run_axes(ax):
     """A mean over runs and tasks at once would have an interval that means nothing."""
     with pytest.raises(ValueError, match=r"'MAML' has scores of shape \(2, 3, 5\); pass "

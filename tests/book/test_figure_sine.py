@@ -369,7 +369,7 @@ def test_the_chapter_on_a_dark_phone(browser, root):
         settle(page)
         after = number(page, "right after")
         assert float(after) > float(before)
-        page.get_by_role("button", name="Link to this state").click()
+        page.locator("#figure-sine").get_by_role("button", name="Link to this state").click()
         link = page.evaluate("location.href")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         other = context.new_page()
