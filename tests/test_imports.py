@@ -29,8 +29,8 @@ MAY_IMPORT = {
     "meta_training": {"types", "methods", "training"},
     "evaluation": CORE,
     "studies": {
-        "types", "models", "alpha", "checkpoint", "methods", "policy_gradient", "meta_training",
-        "evaluation", "tasks", "studies",
+        "types", "models", "alpha", "adaptation", "checkpoint", "methods", "policy_gradient",
+        "meta_training", "evaluation", "tasks", "studies",
     },
     "plotting": {"types", "methods", "meta_training", "evaluation"},
     "widgets": {
