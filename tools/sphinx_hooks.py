@@ -10,6 +10,7 @@ from docutils import nodes
 from figures_hook import Interactive, lean_assets, load_figures, make_figures
 from pictures_hook import make_pictures, set_widths
 from repository import DEFAULT, repository
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
@@ -18,6 +19,8 @@ from sphinx_external_toc.collectors import TocTreeCollectorWithStyles
 
 # All that the pages ask for. The package carries 24 MB more.
 MATHJAX_PARTS = ["tex-mml-chtml.js", "input/tex/extensions", "output/chtml/fonts"]
+GLOSSARY = "book/glossary"
+TERM = re.compile(r'<a class="reference internal" href="[^"]*glossary\.html#(term-[^"]+)"')
 
 
 def set_theme_options(app: Sphinx, config: Config) -> None:
@@ -97,6 +100,36 @@ def mend_roles(
     context["body"] = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 
+def meanings(app: Sphinx) -> dict[str, nodes.definition]:
+    """Return what the glossary says of each term, by the term's anchor, without its citations."""
+    found = {}
+    for item in app.env.get_doctree(GLOSSARY).findall(nodes.definition_list_item):
+        meaning = next(item.findall(nodes.definition))
+        for link in list(meaning.findall(pending_xref)):
+            place = link.parent.index(link)
+            link.parent[place : place + 1] = [] if link["refdomain"] == "cite" else link.children
+        found.update(dict.fromkeys((name["ids"][0] for name in item.findall(nodes.term)), meaning))
+    return found
+
+
+def explain_terms(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Put beside a page the meaning of each term that it links; `book.js` shows it in place."""
+    body = context.get("body", "")
+    if page == GLOSSARY or GLOSSARY not in app.env.found_docs:
+        return
+    builder: Any = app.builder
+    if linked := TERM.findall(body):
+        known = meanings(app)
+        body = TERM.sub(r'\g<0> aria-describedby="meaning-\1"', body)
+    for term in dict.fromkeys(linked):
+        text = "".join(builder.render_partial(part)["fragment"] for part in known[term])
+        text = re.sub(r"\s+(?=[.,;])", "", text)  # where a citation stood
+        body += f'<div class="meaning" role="tooltip" id="meaning-{term}" hidden>{text}</div>'
+    context["body"] = body
+
+
 def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
     """Copy MathJax beside the pages, from the package that carries it (it needs no Django)."""
     spec = find_spec("mathjax")
@@ -130,6 +163,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", set_address)
     app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("html-page-context", mend_roles)
+    app.connect("html-page-context", explain_terms)
     app.connect("source-read", make_figures)
     app.connect("html-page-context", load_figures)
     app.connect("doctree-read", make_pictures, priority=400)  # before Sphinx collects images
