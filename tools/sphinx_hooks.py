@@ -100,6 +100,18 @@ def mend_roles(
     context["body"] = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 
+def name_folds(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Name each fold of the table of contents by its chapter: the theme gives it no name."""
+    if contents := context.get("generate_toctree_html"):
+        context["generate_toctree_html"] = lambda *which, **options: re.sub(
+            r"(>([^<]+)</a><details[^>]*><summary)>",
+            r'\1 aria-label="\2">',
+            str(contents(*which, **options)),
+        )
+
+
 def meanings(app: Sphinx) -> dict[str, nodes.definition]:
     """Return what the glossary says of each term, by the term's anchor, without its citations."""
     found = {}
@@ -168,6 +180,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", load_figures)
     app.connect("doctree-read", make_pictures, priority=400)  # before Sphinx collects images
     app.connect("html-page-context", set_widths)
+    app.connect("html-page-context", name_folds, priority=502)
     app.connect("html-page-context", mend_icon, priority=502)  # after the theme's buttons
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", set_address_in_copies)
