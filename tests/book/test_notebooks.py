@@ -33,8 +33,7 @@ if "google.colab" in sys.modules:
 
 #: Chapters that still await their new shape.
 UNSHAPED = {
-    "02-gradient-descent", "05-first-order", "14-policy-gradients",
-    "15-families-of-cartpoles", "16-navigation",
+    "02-gradient-descent", "05-first-order", "14-policy-gradients", "15-families-of-cartpoles",
 }  # fmt: skip
 SHAPED = [path for path in NOTEBOOKS if path.stem not in UNSHAPED]
 
