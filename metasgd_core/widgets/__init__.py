@@ -5,6 +5,9 @@ from metasgd_core.widgets.cartpole import CartPolePlay
 from metasgd_core.widgets.live import LiveLab
 from metasgd_core.widgets.sine import AdaptSine
 from metasgd_core.widgets.stepgraph import StepGraph
+from metasgd_core.widgets.stepkernel import StepKernel
 from metasgd_core.widgets.valley import Valley
 
-__all__ = ["AdaptSine", "AlphaLab", "CartPolePlay", "LiveLab", "StepGraph", "Valley"]
+__all__ = [
+    "AdaptSine", "AlphaLab", "CartPolePlay", "LiveLab", "StepGraph", "StepKernel", "Valley",
+]

@@ -9,7 +9,10 @@ import json
 import math
 from typing import Any
 
+import torch
+
 from metasgd_core.evaluation import student_t
+from metasgd_core.floor import floor, mean_curve, moments
 from metasgd_core.plotting import METHOD_STYLES, PALETTE, THEMES
 from metasgd_core.policy_gradient import ROUNDING, PolicyGradient
 from metasgd_core.tasks.cartpole import LIMITS, SEEN, START, STEP, CartPole, CartPoleTasks
@@ -20,6 +23,8 @@ MET = (("random", "joint"), ("MAML",), ("FOMAML", "Reptile"), ("Meta-SGD",))
 _NAMES = {colour: name for name, colour in PALETTE.items()}
 _SEED = (0, 2**31 - 1)
 _RATE = (0.001, 10.0)
+#: Points of "One step's kernel", and the height of the mean curve.
+_MOST, _HEIGHT = 20, float(mean_curve(torch.zeros((), dtype=torch.float64)))
 
 #: By the script; ``ranges`` are the lowest and the highest value of what a control sets.
 CONSTANTS: dict[str, dict[str, Any]] = {
@@ -44,6 +49,14 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "alphalab": {
         # Student's t for the 95 % interval over 2, 3, ... 10 seeds.
         "student": tuple(round(student_t(seeds), 3) for seeds in range(2, 11)),
+    },
+    "stepkernel": {
+        "ranges": {"amplitude": (0.1, 5.0), "phase": (0.0, 3.14), "chosen": (0, _MOST - 1)},
+        "points": (1, _MOST),
+        "grid": (-5, 5, 61),
+        "networks": ("MAML", "Meta-SGD"),  # in the order of their bytes
+        "C": moments().C.tolist(), "P": moments().P.tolist(), "height": _HEIGHT,
+        "floors": tuple(floor(shots) for shots in range(1, _MOST + 1)),
     },
     "valley": {
         "ranges": {"alpha": _RATE, "alpha_1": _RATE, "alpha_2": _RATE, "steps": (1, 100),

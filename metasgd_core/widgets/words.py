@@ -157,6 +157,37 @@ WORDS: dict[str, dict[str, Any]] = {
         "trained": "Rates, {shape}, from {start}: error {test} after one step on test tasks.",
         "untrained": "Rates, {shape}, from {start}: in training.",
     },
+    "stepkernel": {
+        "title": "One step's kernel",
+        "goals": {
+            "crowd": "Place the five points so that even the best step leaves an error above 1.",
+            "beat": "Find five places from which Meta-SGD comes nearer to the sine than the best "
+                    "step.",
+        },
+        "summary": "First picture: one step on all the points. Second: what the orange point "
+                   "alone adds to the curve, to first order. The best step is best on average "
+                   "over curves and places.",
+        "plot": "The sine, and what one step makes of its points",
+        "shares": "What the orange point alone adds",
+        "x": "x",
+        "y": "y",
+        "change": "change of y",
+        "controls": {"amplitude": "Amplitude", "phase": "Phase"},
+        "units": {"phase": "{value} rad"},
+        "truth": "the sine",
+        "names": {"MAML": "MAML", "Meta-SGD": "Meta-SGD", "best": "best step"},
+        "add": "Add a point",
+        "remove": "Remove the orange point",
+        "most": "{count} points are the most.",
+        "least": "One point must stay.",
+        "point": "Support point {number}",
+        "said": {
+            "one": "Error on this curve after one step on {count} point: MAML {MAML}, Meta-SGD "
+                   "{MetaSGD}, the best step {best}. The floor, over all curves: {floor}.",
+            "other": "Error on this curve after one step on {count} points: MAML {MAML}, Meta-SGD "
+                     "{MetaSGD}, the best step {best}. The floor, over all curves: {floor}.",
+        },
+    },
     "valley": {
         "title": "A walk down a valley, with one rate or two",
         "goals": {

@@ -50,6 +50,10 @@ TABLE = {
         "angle": ("loss", DOWN, DOWN),
     },
     "06-meta-sgd": SINE,
+    "07-one-step": {
+        "amplitude": ("best", UP, UP), "phase": ("best", OTHER, OTHER),
+        "Add a point": ("floor", DOWN, DOWN), "Remove the orange point": ("floor", UP, UP),
+    },
     "08-alpha-lab": {
         "shape": ("test", UP, UP), "start": ("test", UP, UP), "layer": ("rates", DOWN, DOWN),
         "steps": ("after", UP, UP), "amplitude": ("before", UP, UP), "phase": ("before", UP, UP),

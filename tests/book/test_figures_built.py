@@ -26,6 +26,7 @@ CONTROLS = {
     "CartPolePlay": ("updates", "return", "up"),
     "AlphaLab": ("amplitude", "before", "up"),
     "StepGraph": ("theta_1", "theta", "up"),
+    "StepKernel": ("amplitude", "best", "up"),
 }
 KILOBYTE = 1000
 # The pages with figures: the name of each one's class, and the data it brings.
