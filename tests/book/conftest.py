@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -92,15 +93,39 @@ def address(tmp_path_factory):
     return path.as_uri()
 
 
-@pytest.fixture
-def page(browser, address):
-    """A blank page with room for a whole figure, wide and light, in which no fault may happen."""
-    size = {"width": 1280, "height": 1800}
-    with browser.new_context(viewport=size, has_touch=True, color_scheme="light") as context:
+@contextmanager
+def tab(browser):
+    """Open a page that can be touched, and keep what is complained of in it."""
+    with browser.new_context(has_touch=True) as context:
         page = context.new_page()
-        page.goto(address)
-        faults = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda m: m.type in ("error", "warning") and faults.append(m.text))
+        page.faults = []
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("console", lambda m: m.type in ("error", "warning") and page.faults.append(m.text))
         yield page
-        assert faults == []
+
+
+@pytest.fixture(scope="module")
+def shared(browser):
+    """One page for all tests of a file: a new one costs as much as drawing a figure."""
+    with tab(browser) as page:
+        yield page
+
+
+@pytest.fixture
+def page(shared, address):
+    """A blank document, wide and light, with room for a whole figure: no fault may happen in it."""
+    shared.set_viewport_size({"width": 1280, "height": 1800})
+    shared.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    shared.goto(address)
+    shared.faults.clear()
+    yield shared
+    assert shared.faults == []
+
+
+@pytest.fixture
+def clocked(browser, address):
+    """A page of the test's own, whose clock it can set: no page loses such a clock again."""
+    with tab(browser) as page:
+        page.goto(address)
+        yield page
+        assert page.faults == []

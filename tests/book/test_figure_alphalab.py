@@ -267,9 +267,10 @@ def test_a_link_brings_the_state_back(page, browser):
     assert unknown != link
     half = link.replace("%22steps%22%3A1", "%22steps%22%3A0.5")
     assert half != link
-    for where, restored in ((link, True), (unknown, False), (half, False), (link[:-9], False)):
-        with browser.new_context() as context:
-            other = context.new_page()
+    with browser.new_context() as context:
+        other = context.new_page()
+        for where, restored in ((link, True), (unknown, False), (half, False), (link[:-9], False)):
+            other.goto("about:blank")
             other.goto(where)
             figure = mount(other)
             expected = wanted if restored else [getattr(figure, name) for name in names]

@@ -25,17 +25,6 @@ def mount(page, width=1280, **changes):
     mounting.unfold(page)
 
 
-@pytest.fixture
-def page(browser):
-    with browser.new_context(has_touch=True) as context:
-        page = context.new_page()
-        page.faults = []
-        page.on("pageerror", lambda error: page.faults.append(str(error)))
-        page.on("console", lambda m: m.type == "error" and page.faults.append(m.text))
-        yield page
-        assert page.faults == []
-
-
 def settle(page):
     """Wait until the change has been heard and all policies are scored."""
     mounting.settle(page)
@@ -468,92 +457,92 @@ def still(page, **traits):
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
-def test_play_pause_single_step(page, motion):
+def test_play_pause_single_step(clocked, motion):
     """Nothing moves before Play is pressed; Pause stops it; one step is one step."""
-    page.emulate_media(reduced_motion=motion)
-    still(page)
-    page.clock.run_for(300)
-    assert step_of(page) == 0
-    click(page, "One frame", then=50)
-    assert step_of(page) == 1
-    place = page.locator("[data-key=cart]").get_attribute("transform")
-    click(page, "Play", then=600)
-    click(page, "Pause")
-    reached = step_of(page)
+    clocked.emulate_media(reduced_motion=motion)
+    still(clocked)
+    clocked.clock.run_for(300)
+    assert step_of(clocked) == 0
+    click(clocked, "One frame", then=50)
+    assert step_of(clocked) == 1
+    place = clocked.locator("[data-key=cart]").get_attribute("transform")
+    click(clocked, "Play", then=600)
+    click(clocked, "Pause")
+    reached = step_of(clocked)
     assert 25 < reached < 35  # 50 a second
-    assert page.locator("[data-key=cart]").get_attribute("transform") != place
-    page.clock.run_for(200)
-    assert step_of(page) == reached == trait(page, "step")
-    click(page, "New episode", then=50)
-    assert step_of(page) == 0
-    assert trait(page, "episode") == 1
+    assert clocked.locator("[data-key=cart]").get_attribute("transform") != place
+    clocked.clock.run_for(200)
+    assert step_of(clocked) == reached == trait(clocked, "step")
+    click(clocked, "New episode", then=50)
+    assert step_of(clocked) == 0
+    assert trait(clocked, "episode") == 1
 
 
-def test_less_motion_is_heeded_at_once(page):
+def test_less_motion_is_heeded_at_once(clocked):
     """The reader's wish may change while the film plays: then there are two pictures a second."""
-    still(page, updates=1)
-    page.evaluate("""() => {
+    still(clocked, updates=1)
+    clocked.evaluate("""() => {
         window.moves = 0;
         new MutationObserver(() => { moves++; }).observe(
             document.querySelector("[data-key=cart]"), { attributeFilter: ["transform"] });
     }""")
-    cart = page.locator("[data-key=cart]")
+    cart = clocked.locator("[data-key=cart]")
     spoken = cart.get_attribute("aria-valuetext")
-    click(page, "Play")
+    click(clocked, "Play")
     seen = {}
     for motion in ("no-preference", "reduce", "no-preference"):
-        page.emulate_media(reduced_motion=motion)
-        begun = page.evaluate("moves = 0, model.get('step')")
-        page.clock.run_for(1200)
-        moves, step = page.evaluate("[moves, model.get('step')]")
+        clocked.emulate_media(reduced_motion=motion)
+        begun = clocked.evaluate("moves = 0, model.get('step')")
+        clocked.clock.run_for(1200)
+        moves, step = clocked.evaluate("[moves, model.get('step')]")
         assert step > begun + 50  # the film goes on
         seen.setdefault(motion, []).append(moves)
     assert max(seen["reduce"]) <= 4, seen
     assert min(seen["no-preference"]) > 50, seen
     assert cart.get_attribute("aria-valuetext") == spoken  # nobody reads a film aloud
-    click(page, "Pause")
-    x, speed = trait(page, "state")[:2]
+    click(clocked, "Pause")
+    x, speed = trait(clocked, "state")[:2]
     assert cart.get_attribute("aria-valuetext") == f"{x:.2f} m, {speed:.2f} m/s"
 
 
-def test_a_closed_view_hears_nothing(page):
+def test_a_closed_view_hears_nothing(clocked):
     """A notebook closes a view: the film stops, and theme and model no longer reach it."""
-    still(page)
-    click(page, "Play")
+    still(clocked)
+    click(clocked, "Play")
     for _ in range(10):  # a busy page may still have had to draw
-        if step_of(page) <= 2:
-            page.clock.run_for(200)
+        if step_of(clocked) <= 2:
+            clocked.clock.run_for(200)
     seen = """() => [model.get("step"), document.querySelector(".mf-figure").dataset.theme]"""
-    step, theme = page.evaluate(seen)
+    step, theme = clocked.evaluate(seen)
     assert step > 2
     other = {"light": "dark", "dark": "light"}[theme]
-    page.evaluate("""(theme) => {
+    clocked.evaluate("""(theme) => {
         unmount();
         document.documentElement.dataset.theme = theme;
         model.set("gravity", 1);
     }""", other)
-    page.clock.run_for(200)
-    assert page.evaluate(seen) == [step, theme]
-    assert page.locator('[data-number="gravity"]').input_value() == "9.8"
+    clocked.clock.run_for(200)
+    assert clocked.evaluate(seen) == [step, theme]
+    assert clocked.locator('[data-number="gravity"]').input_value() == "9.8"
 
 
 @pytest.mark.parametrize("by", ["keyboard", "mouse"])
-def test_speed_is_the_films(page, by):
+def test_speed_is_the_films(clocked, by):
     """Its slider's ends: in the same time many steps, or few."""
-    page.clock.install(time=0)
+    clocked.clock.install(time=0)
     played = {}
     for hour, (share, key) in enumerate(((0.0, "Home"), (1.0, "End")), start=1):
-        mount(page)
-        settle(page)
+        mount(clocked)
+        settle(clocked)
         if by == "keyboard":
-            set_slider(page, "speed", key)
+            set_slider(clocked, "speed", key)
         else:
-            drag_slider(page, "speed", share)
-        page.clock.pause_at(3600 * hour)
-        click(page, "Play", then=1000)
-        click(page, "Pause")
-        played[trait(page, "speed")] = step_of(page)
-        page.clock.resume()
+            drag_slider(clocked, "speed", share)
+        clocked.clock.pause_at(3600 * hour)
+        click(clocked, "Play", then=1000)
+        click(clocked, "Pause")
+        played[trait(clocked, "speed")] = step_of(clocked)
+        clocked.clock.resume()
     assert set(played) == {0.1, 4.0}
     assert 2 <= played[0.1] < 8
     assert 150 < played[4.0] <= 210

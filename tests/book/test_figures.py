@@ -24,7 +24,7 @@ PAGE, TEXT = "book/figures.html", "book/index.html"
 FIRST, SECOND = "#figure-valley", "#figure-second"
 
 
-@pytest.fixture(params=["http", "file"])
+@pytest.fixture(scope="module", params=["http", "file"])
 def root(request, html):
     if request.param == "file":
         yield f"{html.as_uri()}/"
@@ -33,13 +33,28 @@ def root(request, html):
             yield address
 
 
-@pytest.fixture
-def page(browser, root):
+@pytest.fixture(scope="module")
+def opened(browser, root):
+    """The page with figures, opened once a way, and how its figures begin."""
     with watched(browser, root) as page:
+        visit(page, root + PAGE)
+        page.begins = [drawn(page, figure) for figure in (FIRST, SECOND)]
         yield page
 
 
+@pytest.fixture
+def page(opened):
+    """The page, with its figures as they begin: each test leaves them so, or loads it anew."""
+    opened.faults.clear()
+    assert [drawn(opened, figure) for figure in (FIRST, SECOND)] == opened.begins
+    yield opened
+    for figure in (FIRST, SECOND):
+        opened.locator(figure).get_by_role("button", name="Reset").click()
+    settle(opened)
+
+
 def visit(page, address):
+    page.goto("about:blank")  # else an address that differs after # only would load nothing
     page.goto(address)
     page.wait_for_function(READY)
 
@@ -63,22 +78,22 @@ def press(page, figure, trait, key, times=1):
     settle(page)
 
 
-def test_other_widgets_say_what_they_need(page, root):
-    visit(page, root + PAGE)
+def test_other_widgets_say_what_they_need(page):
     assert page.get_by_text(words()["pages"]["live"]).count() == 1
     assert page.locator("article img").count() == 0, "the PNG is for GitHub; here it would be twice"
 
 
-def test_a_figure_on_a_page_of_text(page, root):
+def test_a_figure_on_a_page_of_text(browser, root):
     """Made by a line of Markdown, it is the same figure, and as much alive, beside another kind."""
-    visit(page, root + TEXT)
-    assert rate_of(page, FIRST) == 0.05
-    before = drawn(page, FIRST)
-    press(page, FIRST, "alpha", "ArrowRight")
-    assert rate_of(page, FIRST) > 0.05
-    assert drawn(page, FIRST) != before
-    assert page.get_by_text("A sentence in its place.").count() == 0
-    assert page.faults == []
+    with watched(browser, root) as page:
+        visit(page, root + TEXT)
+        assert rate_of(page, FIRST) == 0.05
+        before = drawn(page, FIRST)
+        press(page, FIRST, "alpha", "ArrowRight")
+        assert rate_of(page, FIRST) > 0.05
+        assert drawn(page, FIRST) != before
+        assert page.get_by_text("A sentence in its place.").count() == 0
+        assert page.faults == []
 
 
 def test_without_scripts_a_sentence_stands_there(browser, html):
@@ -110,8 +125,7 @@ def test_a_faulty_line_fails_the_build_with_its_reason(call, said):
     assert not list(text.findall(raw))
 
 
-def test_a_slider_moves_its_own_figure(page, root):
-    visit(page, root + PAGE)
+def test_a_slider_moves_its_own_figure(page):
     before, other = drawn(page, FIRST), drawn(page, SECOND)
     rate = rate_of(page, FIRST)
     press(page, FIRST, "alpha", "ArrowRight", 5)
@@ -126,7 +140,6 @@ def test_a_slider_moves_its_own_figure(page, root):
 
 
 def test_a_link_brings_both_figures_back(page, root):
-    visit(page, root + PAGE)
     press(page, FIRST, "alpha", "ArrowRight", 3)
     press(page, SECOND, "steps", "ArrowLeft", 2)
     handle = page.locator(f"{FIRST} .mf-handle").first
@@ -140,7 +153,6 @@ def test_a_link_brings_both_figures_back(page, root):
     parts = dict(part.split("=", 1) for part in link.partition("?")[2].split("&"))
     start = json.loads(unquote(parts["valley"]))["start"]
     assert len(str(start[1])) > 6, "every digit of the dragged point is kept"
-    page.goto("about:blank")
     visit(page, link)
     assert [drawn(page, figure) for figure in (FIRST, SECOND)] == pictures
     page.goto(f"{root}{PAGE}#second")
@@ -154,18 +166,14 @@ def test_a_link_brings_both_figures_back(page, root):
     '{"alpha":1000}', '{"optimizer":"none"}', "null", '{"start":["a"]}', '{"start":[1]}',
 ])
 def test_a_damaged_link_is_one_sentence(page, root, damage):
-    visit(page, root + PAGE)
-    before = drawn(page, FIRST)
-    page.goto("about:blank")
     visit(page, f"{root}{PAGE}#figure-valley?valley={damage}")
     assert "damaged" in page.locator(f"{FIRST} [data-note]").inner_text()
-    assert drawn(page, FIRST) == before
+    assert drawn(page, FIRST) == page.begins[0]
     assert page.locator(f"{SECOND} [data-note]").inner_text() == ""
     assert page.faults == []
 
 
-def test_points_are_dragged_by_mouse_and_keyboard(page, root):
-    visit(page, root + PAGE)
+def test_points_are_dragged_by_mouse_and_keyboard(page):
     handle = page.locator(f"{FIRST} .mf-handle").first
     where = [handle.get_attribute("aria-valuetext")]
     handle.scroll_into_view_if_needed()
@@ -217,14 +225,15 @@ def test_points_are_dragged_by_touch(browser, root):
         assert page.evaluate("scrollY") == top, "the page does not scroll under the finger"
 
 
-def test_a_figure_that_cannot_be_drawn_says_so(page, root):
+def test_a_figure_that_cannot_be_drawn_says_so(browser, root):
     if root.startswith("file"):
         pytest.skip("requests are only changed over http")
-    page.route("**/Valley.js*", lambda route: route.fulfill(body="", content_type="text/plain"))
-    page.goto(root + PAGE)
-    page.get_by_text("cannot be drawn here").first.wait_for()
-    assert page.get_by_text("cannot be drawn here").count() == 2
-    assert page.locator("article h1").count() == 1
+    with watched(browser, root) as page:
+        page.route("**/Valley.js*", lambda route: route.fulfill(body="", content_type="text/plain"))
+        page.goto(root + PAGE)
+        page.get_by_text("cannot be drawn here").first.wait_for()
+        assert page.get_by_text("cannot be drawn here").count() == 2
+        assert page.locator("article h1").count() == 1
 
 
 def test_every_figure_has_an_id_of_its_own():
@@ -298,17 +307,20 @@ def test_a_change_of_code_alone_reaches_the_page(commented):
     assert "A mark in draw.js." in joining.module_text(Valley.sources)
 
 
-def test_what_figures_share_is_there_once(page):
+def test_what_figures_share_is_there_once(browser):
     """Whatever kinds meet on a page: one scope, no name twice in it, and one that is global."""
     names = sorted(figures())
     text = script(names)
     for path in (joining.HERE / "shared").glob("*.js"):
         for name in re.findall(r"^function (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
             assert len(re.findall(rf"\bfunction {name}\b", text)) == 1, name
-    page.goto("about:blank")
-    before = set(page.evaluate("Object.getOwnPropertyNames(window)"))
-    page.add_script_tag(content=text)
-    assert set(page.evaluate("Object.getOwnPropertyNames(window)")) - before == {"bookFigures"}
-    assert page.evaluate("Object.keys(bookFigures)") == names
-    assert page.evaluate("typeof createFrame") == "undefined"
-    assert page.faults == []
+    with browser.new_context() as context:
+        page, faults = context.new_page(), []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        before = set(page.evaluate("Object.getOwnPropertyNames(window)"))
+        page.add_script_tag(content=text)
+        now = set(page.evaluate("Object.getOwnPropertyNames(window)"))
+        assert now - before == {"bookFigures"}
+        assert page.evaluate("Object.keys(bookFigures)") == names
+        assert page.evaluate("typeof createFrame") == "undefined"
+        assert faults == []

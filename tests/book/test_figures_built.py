@@ -6,7 +6,8 @@ from urllib.parse import quote, unquote
 
 import pytest
 import traitlets
-from browsing import typeset, watched
+from axe_playwright_python.sync_playwright import Axe
+from browsing import WCAG, typeset, watched
 from conftest import HTML, ROOT, pages
 from figures import READY, UNFOLD, WATCH_READY, settle
 from pace import in_page
@@ -167,6 +168,14 @@ def test_the_picture_stays_while_its_controls_are_used(page):
     page.evaluate("scrollTo(0, 0)")
 
 
+def test_axe_finds_nothing_on_a_phone(page):
+    """Of the figures; test_browser.py looks at the whole pages, on a wide screen."""
+    if page.way == "file":
+        options = {"runOnly": {"type": "tag", "values": WCAG}, "preload": False}
+        found = Axe().run(page, context=".mf-place", options=options).response["violations"]
+        assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
+
+
 def test_nothing_is_around_a_figure(page):
     """The dark theme gives HTML from a notebook a pale frame, which makes a figure narrower."""
     around = page.evaluate("""() => [...document.querySelectorAll(".mf-place")].map((place) => {
@@ -211,7 +220,6 @@ def odd(cls, state):
 
 def test_a_link_brings_everything_back(page):
     """Every trait of every figure in one address, to the last digit, at a figure or a heading."""
-    visit(page)
     wanted = {}
     for kind, figure in figures(page):
         cls = getattr(metasgd_core.widgets, kind)
