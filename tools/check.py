@@ -99,7 +99,7 @@ def main(fast: bool) -> int:
             *notebooks(sorted(str(path) for path in (ROOT / "book").glob("[0-9]*.ipynb"))),
             run("book (build, zip)", ["make", "zip"]),
         ]
-        results += [run("built book", [*PYTEST, "--dist", "loadfile", "tests/book"])]
+        results += [run("built book", [*PYTEST, "--dist", "worksteal", "tests/book"])]
     wall, processor = time.perf_counter() - start, pace.of_children()
     failed = sum(not result.passed for result in results)
     verdict = f"{failed} of {len(results)} checks FAILED" if failed else "all passed"

@@ -57,6 +57,31 @@ MARK_LOOKS = """() => {
     }
     return looks.size;
 }"""
+# What is wider than the box that it is in, where no box around it can be scrolled. A scroller counts when it says that it scrolls: hidden is cut.
+CUT = """() => {
+    const article = document.querySelector("article.bd-article") ?? document.body;
+    const scrolls = e => /auto|scroll/.test(getComputedStyle(e).overflowX);
+    const found = [];
+    const all = "pre, table, figure, img, svg, mjx-container[display], .mf-figure, p, ul, dl";
+    for (const e of article.querySelectorAll(all)) {
+        const box = e.getBoundingClientRect();
+        if (!box.width || e.closest("mjx-assistive-mml")) continue;
+        let around = e.scrollWidth > e.clientWidth + 1 ? e : e.parentElement;
+        const right = Math.max(box.right, box.left + (e.scrollWidth || 0));
+        for (; around !== article; around = around.parentElement) {
+            if (scrolls(around) || getComputedStyle(around).overflow === "hidden") break;
+        }
+        const inside = around === article ? innerWidth : around.getBoundingClientRect().right;
+        const cut = around !== article && !scrolls(around);
+        if (right > inside + 1 && (cut || around === article))
+            found.push(`${e.tagName} ${e.className} ${(e.textContent || e.alt).slice(0, 60)}`);
+    }
+    if (document.scrollingElement.scrollWidth > innerWidth) found.push("the page itself");
+    return found;
+}"""
+# Numbered equations that must be scrolled.
+WIDE = """() => [...document.querySelectorAll("div.math:has(.eqno) mjx-container[display]")]
+    .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.closest("div.math").id)"""
 # The rules that look at colours, which the two schemes may break in ways of their own.
 COLOURS = ["color-contrast", "link-in-text-block"]
 
@@ -99,8 +124,8 @@ def test_page_is_whole(browser, name):
     """One visit, and all that it finds.
 
     From the disk, where more is forbidden than over http: nothing refused, no error, all maths
-    typeset; with everything unfolded, accessible in both colour schemes; no sideways scrolling on
-    a phone.
+    typeset; with everything unfolded, accessible in both colour schemes, and nothing cut off on a
+    desk or on a phone: it fits, or scrolls; numbered equations fit on a desk.
     """
     root = f"{HTML.as_uri()}/"
     with watched(browser, root) as page:
@@ -117,10 +142,11 @@ def test_page_is_whole(browser, name):
         page.evaluate(OPEN_ALL)
         page.evaluate(THIN_CODE)
         found += barriers(page)
-        page.set_viewport_size({"width": 390, "height": 800})
-        width = page.evaluate("document.documentElement.scrollWidth")
-        if width > 390:
-            found.append(f"{width} px wide on a phone")
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            found += [f"at {width} px cut off: {what}" for what in page.evaluate(CUT)]
+            if width == 1280:
+                found += [f"scrolls on a desk: {what}" for what in page.evaluate(WIDE)]
         assert not found, "\n".join(found)
 
 
