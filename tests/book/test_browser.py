@@ -57,7 +57,8 @@ MARK_LOOKS = """() => {
     }
     return looks.size;
 }"""
-# What is wider than the box that it is in, where no box around it can be scrolled. A scroller counts when it says that it scrolls: hidden is cut.
+
+# What is wider than the box that it is in, where no box around it can be scrolled.
 CUT = """() => {
     const article = document.querySelector("article.bd-article") ?? document.body;
     const scrolls = e => /auto|scroll/.test(getComputedStyle(e).overflowX);
