@@ -30,7 +30,7 @@ ITERATIONS = 2000
 RATES = (0.003, 0.01, 0.03, 0.1)
 #: The errors are looked at after so many steps.
 STEPS = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000)
-#: Fewer steps than these end no walk.
+#: No walk ends before: some stand still for a hundred steps and go on.
 PATIENCE = 500
 VALIDATION_TASKS, TEST_TASKS = 50, 200
 #: Seeds of the generators: the first theta, the training tasks, then tasks held out.
