@@ -55,7 +55,9 @@ def number_by_file(app: Sphinx) -> None:
             if not (name := re.match(r"(\d+)-", Path(page).name)):
                 continue
             chapter = int(name[1])
-            numbers = env.toc_secnumbers.get(page, {"": (chapter,)})
+            anchors = [place["anchorname"] for place in env.tocs[page].findall(nodes.reference)]
+            alone = dict.fromkeys(anchors) | {"": (chapter,)}  # a companion: its title alone
+            numbers = env.toc_secnumbers.get(page, alone)
             env.toc_secnumbers[page] = {
                 anchor: number and (chapter, *number[1:]) for anchor, number in numbers.items()
             }

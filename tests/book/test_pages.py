@@ -31,6 +31,12 @@ def test_every_chapter_has_a_page_under_its_number():
 
 
 @each_page
+def test_only_titles_are_numbered(page):
+    """Else all sections of a companion page bear the chapter's number."""
+    assert not soup(page).select("h2 .section-number, h3 .section-number")
+
+
+@each_page
 def test_no_dead_link(page):
     for tag in soup(page).find_all(["a", "img", "link", "script"]):
         address = tag.get("href") or tag.get("src") or ""
