@@ -73,7 +73,7 @@ def figures(page):
 
 def numbers(figure):
     """Return all that the figure says."""
-    return figure.locator("[data-readout]").all_inner_texts()
+    return figure.locator("[data-readout]").all_text_contents()
 
 
 def number(figure, name):
