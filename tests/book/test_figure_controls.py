@@ -73,7 +73,7 @@ LISTS = {"left": "ArrowUp", "right": "ArrowUp"}
 MANY = {"masspole": 60}
 # What a control needs beforehand.
 FIRST = {"alpha_1": ("rates", "ArrowDown"), "alpha_2": ("rates", "ArrowDown")}
-ALWAYS = {"Reset", "Link to this state"}  # of every figure, with tests of their own
+ALWAYS = {"Reset", "Link to this state", "keep"}  # they have tests of their own
 
 
 @pytest.fixture(scope="module", params=TABLE)
@@ -96,7 +96,7 @@ def number(figure, name):
     elif (field := figure.locator(f'[data-number="{name}"]')).count():
         said = field.input_value()
     elif (readout := figure.locator(f'[data-readout="{name}"]')).count():
-        said = readout.inner_text()
+        said = readout.text_content()
     else:  # it has diverged
         return float("inf")
     return float(re.search(r"[-+]?\d[\d.]*(?:e[-+]?\d+)?", said.replace("−", "-"))[0])
