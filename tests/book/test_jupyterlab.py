@@ -418,21 +418,6 @@ def test_a_slider_moves_by_arrow_keys(figure):
     assert figure.lab.cell() == cell
 
 
-def test_a_number_is_typed(figure):
-    """Digits and Enter are for the field, not for the notebook."""
-    trait, press = figure.line.slider, figure.lab.page.keyboard.press
-    field = figure.views[0].locator(f'[data-number="{trait}"]')
-    low = float(field.get_attribute("min"))
-    field.focus()
-    cell = figure.lab.cell()
-    press("Control+a")
-    for key in ("-", "9", "9", "Enter"):
-        press(key)
-    figure.until(lambda: figure.trait(trait), pytest.approx(low))
-    figure.until(lambda: figure.seen(1), figure.seen())
-    assert figure.lab.cell() == cell
-
-
 def test_lists_and_buttons_keep_their_keys(figure):
     """A letter in a list picks an entry, Enter presses a button: neither is for the notebook."""
     if figure.line.select is None:
