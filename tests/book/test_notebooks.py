@@ -33,7 +33,7 @@ if "google.colab" in sys.modules:
 
 #: Chapters that still await their new shape.
 UNSHAPED = {
-    "02-gradient-descent", "05-first-order",
+    "05-first-order",
 }  # fmt: skip
 SHAPED = [path for path in NOTEBOOKS if path.stem not in UNSHAPED]
 
