@@ -32,9 +32,7 @@ if "google.colab" in sys.modules:
 """
 
 #: Chapters that still await their new shape.
-UNSHAPED = {
-    "05-first-order",
-}  # fmt: skip
+UNSHAPED: set[str] = set()
 SHAPED = [path for path in NOTEBOOKS if path.stem not in UNSHAPED]
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
