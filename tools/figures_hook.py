@@ -118,7 +118,8 @@ def lean(text: str, *, css: bool = False) -> str:
     if not css:
         return str(rjsmin.jsmin(text))
     bare = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
-    return re.sub(r"\s*([{};,])\s*|\s+", lambda found: found[1] or " ", bare).strip()
+    close = re.sub(r"\s*([{};,])\s*|\s+", lambda found: found[1] or " ", bare).strip()
+    return re.sub(r"([{;][\w-]+): ", r"\1:", close).replace(";}", "}")
 
 
 def lean_assets(app: Sphinx, exception: Exception | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import torch
@@ -107,4 +108,5 @@ def constant(name: str) -> str:
     if name in WORDS:
         given["words"] = WORDS[name]
     text = json.dumps(given, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    text = re.sub(r'([{,])"([A-Za-z_]\w*)":', r"\1\2:", text)  # a page need not load these quotes
     return f"const {name.upper()} = {text};\n" if given else ""
