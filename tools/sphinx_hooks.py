@@ -57,7 +57,7 @@ def number_by_file(app: Sphinx) -> None:
             chapter = int(name[1])
             anchors = [place["anchorname"] for place in env.tocs[page].findall(nodes.reference)]
             alone = dict.fromkeys(anchors) | {"": (chapter,)}  # a companion: its title alone
-            numbers = env.toc_secnumbers.get(page, alone)
+            numbers: dict[str, Any] = env.toc_secnumbers.get(page, alone)
             env.toc_secnumbers[page] = {
                 anchor: number and (chapter, *number[1:]) for anchor, number in numbers.items()
             }

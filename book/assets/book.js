@@ -38,6 +38,7 @@ addEventListener("DOMContentLoaded", () => {
   );
   const meaningOf = (term) =>
     /** @type {any} */ (document.getElementById(term.getAttribute("aria-describedby")));
+  /** @type {HTMLElement | null} */
   let shown = null;
   let byFinger = false;
 

@@ -31,10 +31,6 @@ if "google.colab" in sys.modules:
 
 """
 
-#: Chapters that still await their new shape.
-UNSHAPED: set[str] = set()
-SHAPED = [path for path in NOTEBOOKS if path.stem not in UNSHAPED]
-
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -76,7 +72,7 @@ def test_was_run_from_top_to_bottom(path):
         shown = [output for output in shown if not output.metadata]  # figures are tested below
         pictures = cell.source.count("plt.show()") + cell.source.count("\nImage(")  # animations
         assert len(shown) == pictures, cell.source
-        if path in SHAPED and "plt.show()" in cell.source:
+        if "plt.show()" in cell.source:
             assert all("image/svg+xml" in output.data for output in shown), cell.source
         printed = [output for output in cell.outputs if output.output_type == "stream"]
         prints = any("print(" in line for line in cell.source.splitlines())
@@ -125,8 +121,7 @@ def test_begins_as_all_chapters_do(path):
     label, title = first.source.splitlines()[:2]
     assert re.fullmatch(r"\(ch-[a-z-]+\)=", label)
     assert title.startswith("# ")
-    if path in SHAPED:
-        assert HEADER.search(first.source), "the line with the times: see tools/chapter.md"
+    assert HEADER.search(first.source), "the line with the times: see tools/chapter.md"
     assert setup.source.startswith(SETUP)
     assert tags(setup) == {"hide-input"}
     for call in ("torch.set_num_threads(1)", "plotting.use_style()"):
@@ -179,8 +174,6 @@ def test_exercises_have_tested_solutions(path):
 
 def test_a_student_finishes_it_in_an_evening(path):
     """What goes further stands on the companion page, which may be as long as it needs."""
-    if path not in SHAPED:
-        pytest.skip("it awaits its new shape")
     notebook = read(path)
     budget = measure(notebook)
     if path in CHAPTERS:
@@ -194,8 +187,6 @@ def test_a_student_finishes_it_in_an_evening(path):
 
 
 def test_exercises_say_how_long_and_how_hard(path):
-    if path not in SHAPED:
-        pytest.skip("it awaits its new shape")
     starts = [cell.source for cell in read(path).cells if "{exercise-start}" in cell.source]
     texts = re.findall(
         r"\{exercise-start\}.*?^```\s*(.*?)^```\{exercise-end\}",
