@@ -28,13 +28,14 @@ MAY_IMPORT = {
     **{name: {"training"} for name in ("checkpoint", "compiled", "processes")},  # where they were
     "meta_training": {"types", "methods", "training"},
     "evaluation": CORE,
+    "floor": {"types", "tasks"},
     "studies": {
         "types", "models", "alpha", "adaptation", "checkpoint", "methods", "policy_gradient",
-        "meta_training", "evaluation", "tasks", "studies",
+        "meta_training", "evaluation", "floor", "tasks", "studies",
     },
     "plotting": {"types", "methods", "meta_training", "evaluation"},
     "widgets": {
-        "types", "models", "alpha", "adaptation", "environments", "methods", "evaluation",
+        "types", "models", "alpha", "adaptation", "environments", "methods", "evaluation", "floor",
         "policy_gradient", "tasks", "meta_training", "studies", "plotting", "widgets",
     },
 }
