@@ -25,7 +25,7 @@ from metasgd_core import (
     predict,
 )
 
-FIGURE = Path(__file__).resolve().parents[1] / "book" / "images" / "adaptation.png"
+FIGURE = Path(__file__).resolve().parents[1] / "book" / "images" / "adaptation"
 CURVES, SHOTS = 1000, 5
 
 
@@ -51,17 +51,18 @@ def main() -> None:
     before, after, truth = predict(family.model, start, x), predict(family.model, phi, x), tasks(x)
     errors = (after - truth).square().mean(dim=(-2, -1)) / tasks.amplitude**2
     median = int(errors.argsort()[CURVES // 2])
-    figure, ax = plt.subplots(figsize=(6.4, 4.0))
+    figure, ax = plt.subplots(figsize=(5.2, 3.9))
     ax.plot(x[0].flatten(), before[0].flatten(), color=plotting.PALETTE["grey"], linestyle=":",
             label="before the step")
     plotting.plot_adaptation(
         ax, x[median], {"Meta-SGD": after[median]}, truth=truth[median],
         support=(support.x[median], support.y[median]),
     )
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4)
-    ax.set_title("One gradient step on five points of a new curve")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    ax.set_title("One gradient step on five new points")
     FIGURE.parent.mkdir(exist_ok=True)
-    figure.savefig(FIGURE, metadata={"Software": None})
+    figure.savefig(FIGURE.with_suffix(".svg"), metadata={"Date": None})  # for the page
+    figure.savefig(FIGURE.with_suffix(".png"), metadata={"Software": None})  # for GitHub
     print(f"median of the mean squared error over the squared amplitude: {errors[median]:.3f}")
 
 

@@ -1,5 +1,6 @@
 """Static pictures in the built pages: sharp at any size, right in the dark, readable on a phone."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,19 @@ def least_width(svg: str) -> int:
 
 
 def make_pictures(app: Sphinx, doctree: nodes.document) -> None:
-    """Put each picture of a notebook in a box that scrolls, beside its twin for the dark."""
+    """Put each drawn picture in a box that scrolls, beside its twin for the dark."""
     if app.builder.format != "html":
         return
     for image in list(doctree.findall(nodes.image)):
-        if not image["uri"].endswith(".svg") or "jupyter_execute" not in image["uri"]:
+        if not image["uri"].endswith(".svg"):
             continue
         path = Path(app.env.relfn2path(image["uri"], app.env.docname)[1])
         svg = path.read_text(encoding="utf-8")
-        path.with_suffix(".dark.svg").write_text(in_the_dark(svg), encoding="utf-8")
+        dark = Path(app.outdir).parent / "jupyter_execute" / f"{path.stem}.dark.svg"
+        dark.parent.mkdir(parents=True, exist_ok=True)
+        dark.write_text(in_the_dark(svg), encoding="utf-8")
         twin = image.deepcopy()
-        twin["uri"] = f"{image['uri'].removesuffix('.svg')}.dark.svg"
+        twin["uri"] = f"/{os.path.relpath(dark, app.srcdir)}"
         for one, theme in ((image, "only-light"), (twin, "only-dark")):
             one["classes"] += [theme, f"least-{least_width(svg)}"]
         box = nodes.container("", classes=["picture"])
