@@ -36,9 +36,13 @@ SIZE = 28
 #: Names a file with Omniglot, for whoever has it already.
 VARIABLE = "METASGD_OMNIGLOT"
 #: Of that file: key ``a``, one bit a pixel, characters in the order of the two tables below.
+#:
+#: :meta hide-value:
 SHA256 = "bdfc877f022a7c74f38bb19cc26611edd668f7ed5dce017299501054176006e0"
 
-#: Omniglot's own two sets of alphabets, with the number of characters of each.
+#: Omniglot's own two sets of alphabets, with the number of characters of each: the first.
+#:
+#: :meta hide-value:
 BACKGROUND = {
     "Alphabet_of_the_Magi": 20, "Anglo-Saxon_Futhorc": 29, "Arcadian": 26, "Armenian": 41,
     "Asomtavruli_(Georgian)": 40, "Balinese": 24, "Bengali": 46,
@@ -50,6 +54,9 @@ BACKGROUND = {
     "Ojibwe_(Canadian_Aboriginal_Syllabics)": 14, "Sanskrit": 42, "Syriac_(Estrangelo)": 23,
     "Tagalog": 17, "Tifinagh": 55,
 }  # fmt: skip
+#: The second of them, which is for tests.
+#:
+#: :meta hide-value:
 EVALUATION = {
     "Angelic": 20, "Atemayar_Qelisayer": 26, "Atlantean": 26, "Aurek-Besh": 26, "Avesta": 26,
     "Ge_ez": 26, "Glagolitic": 45, "Gurmukhi": 45, "Kannada": 41, "Keble": 26, "Malayalam": 47,
@@ -57,6 +64,8 @@ EVALUATION = {
     "Sylheti": 28, "Syriac_(Serto)": 23, "Tengwar": 25, "Tibetan": 42, "ULOG": 26,
 }  # fmt: skip
 #: Every sixth background alphabet, to choose settings on.
+#:
+#: :meta hide-value:
 VALIDATION = tuple(BACKGROUND)[5::6]
 
 #: The same for scripts of the font, by the first word of their characters' Unicode names.

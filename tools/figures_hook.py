@@ -114,9 +114,13 @@ def make_figures(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def lean(text: str, *, css: bool = False) -> str:
-    """Leave out of a script, or of a style sheet, what no browser needs."""
+    """Leave out of a script, or of a style sheet, what no browser needs.
+
+    What is constant has been checked before; to a browser `let` says as much, in fewer bytes.
+    """
     if not css:
-        return str(rjsmin.jsmin(text))
+        text = re.sub(r"\bconst (?=[\w{[])", "let ", rjsmin.jsmin(text))
+        return re.sub(r"(?<![);]);\}", "}", text)
     bare = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     close = re.sub(r"\s*([{};,])\s*|\s+", lambda found: found[1] or " ", bare).strip()
     return re.sub(r"([{;][\w-]+): ", r"\1:", close).replace(";}", "}")

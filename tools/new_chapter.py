@@ -27,7 +27,7 @@ def refusal(name: str) -> str | None:
         return "Say the chapter's name: make new-chapter NAME=12-few-shot"
     if not re.fullmatch(r"[0-9]{2}(-[a-z]+)+", name):
         return f"A name is two digits and words in small letters, as in 12-few-shot, not {name!r}."
-    if taken := sorted(BOOK.glob(f"{name[:2]}-*.ipynb")):
+    if taken := sorted(BOOK.glob(f"{name[:2]}-*.ipynb"), key=lambda path: len(path.name)):
         return f"The number {name[:2]} is that of book/{taken[0].name}: choose another."
     label = f"(ch-{name[3:]})="
     for path in [*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")]:

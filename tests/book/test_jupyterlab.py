@@ -336,6 +336,10 @@ class Shown:
         return float(found[self.line.pulled[1]].replace("−", "-"))
 
 
+#: Opens all groups of controls, and of pictures.
+UNFOLD = "view => view.querySelectorAll('details').forEach((one) => { one.open = true; })"
+
+
 @pytest.fixture(params=NAMES)
 def figure(request, lab):
     """A figure as it begins, in both views; and nothing may have gone wrong at the end."""
@@ -350,6 +354,7 @@ def figure(request, lab):
         lab.first[shown.name] = shown.seen()
     for view in range(2):
         shown.until(lambda view=view: shown.seen(view), lab.first[shown.name])
+        shown.views[view].evaluate(UNFOLD)
     yield shown
     faults, lab.faults = lab.faults, []
     assert faults == []
@@ -494,5 +499,6 @@ def test_the_live_lab_trains_and_stops(lab):
     assert panel.get_by_role("button", name="Train").is_enabled()
     panel.locator('[data-readout="test"]', has_text="(5 seeds)").wait_for()
     assert lab.python("live.figure.steps = 3") == ""
+    panel.evaluate(UNFOLD)
     panel.get_by_text("after 3 steps").wait_for()
     assert lab.faults == []
