@@ -500,5 +500,5 @@ def test_the_live_lab_trains_and_stops(lab):
     panel.locator('[data-readout="test"]', has_text="(5 seeds)").wait_for()
     assert lab.python("live.figure.steps = 3") == ""
     panel.evaluate(UNFOLD)
-    panel.get_by_text("after 3 steps").wait_for()
+    panel.get_by_text(re.compile(r"3 steps: error")).first.wait_for()
     assert lab.faults == []
