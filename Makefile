@@ -14,13 +14,13 @@ help:
 	@echo "make book        build the book into _build/html (the first time also makes .venv)"
 	@echo "make serve       open it at http://127.0.0.1:8000 (PORT=...)"
 	@echo "make lab         open the chapters in JupyterLab"
-	@echo "make test        check everything, about a quarter of an hour"
+	@echo "make test        check everything, about twenty minutes"
 	@echo "make test-fast   the checks for working, under a minute"
 	@echo "make notebooks   run the chapters and write them canonically (ONLY=04-maml for one)"
 	@echo "make new-chapter begin a chapter that passes the tests (NAME=12-few-shot)"
 	@echo "make figures     draw the figure of the landing page again"
 	@echo "make figure-data train again what the interactive figures show, about eight minutes"
-	@echo "make results     train again what chapters 15 and 16 read, about an hour (can be killed and resumed)"
+	@echo "make results     train again what chapters 3, 7, 15 and 16 read, about 80 minutes (can be killed and resumed)"
 	@echo "make table       make the paper's table again (chapter 9), under 15 minutes (can be killed and resumed)"
 	@echo "make alpha-lab   train the arms of chapter 8 again, about half an hour (can be killed and resumed)"
 	@echo "make bench       time the meta-step against a plain loop and other libraries, about 8 minutes"
@@ -75,7 +75,7 @@ figure-data: .venv/.installed
 	@$(BIN)/python -m metasgd_core.studies figure-sine figure-alpha-lab figure-cartpole $(ARGS)
 
 results: .venv/.installed
-	@$(BIN)/python -m metasgd_core.studies cartpole-physics cartpole-swapped cartpole-secret navigation $(ARGS)
+	@$(BIN)/python -m metasgd_core.studies cartpole-physics cartpole-swapped cartpole-secret navigation fine-tuning one-step $(ARGS)
 
 table: .venv/.installed
 	@$(BIN)/python -m metasgd_core.studies table $(ARGS)
