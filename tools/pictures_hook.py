@@ -2,6 +2,7 @@
 
 import os
 import re
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ def in_the_dark(svg: str) -> str:
 
 def least_width(svg: str) -> int:
     """Return how wide the picture must be for its smallest label to be read, in CSS pixels."""
-    width = float(_WIDTH.search(svg)[1]) * PIXELS_A_POINT  # type: ignore[index]
+    width = _WIDTH.search(svg)
     sizes = [100 * float(scale) * PIXELS_A_POINT for scale in _LABELS.findall(svg)]
-    return round(width * LABEL / min(sizes)) if sizes else 0
+    if not width or not sizes:  # no drawing of matplotlib's, or one without words
+        return 0
+    return ceil(float(width[1]) * PIXELS_A_POINT * LABEL / min(sizes))
 
 
 def make_pictures(app: Sphinx, doctree: nodes.document) -> None:

@@ -95,7 +95,9 @@ def walk(
             yield step, FAMILY.loss(phi, query)
 
 
-def validate(theta: Params, shots: int, **changes: int) -> tuple[float, int, Tensor]:
+def validate(
+    theta: Params, shots: int, *, n_tasks: int = VALIDATION_TASKS
+) -> tuple[float, int, Tensor]:
     """Choose a rate and a number of steps by the mean error of all seeds on validation tasks.
 
     The walk ends when its second half has brought nothing, and not before `PATIENCE` steps.
@@ -110,9 +112,8 @@ def validate(theta: Params, shots: int, **changes: int) -> tuple[float, int, Ten
     runs = (len(RATES), SEEDS)
     rates = torch.tensor(RATES)[:, None].expand(runs)
     theta = {name: p.expand(*runs, *p.shape[1:]) for name, p in theta.items()}
-    options = {"n_tasks": VALIDATION_TASKS, "seed": VALIDATION} | changes
     errors: list[Tensor] = []
-    for step, found in walk(theta, rates, shots, **options):  # type: ignore[arg-type]
+    for step, found in walk(theta, rates, shots, n_tasks=n_tasks, seed=VALIDATION):
         errors.append(found.mean((-2, -1)).nan_to_num(inf, posinf=inf))
         best, which = divmod(int(torch.stack(errors).argmin()), len(RATES))
         if step >= PATIENCE and STEPS[best] <= step / 2:

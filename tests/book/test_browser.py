@@ -187,3 +187,26 @@ def test_solutions_open(page, root):
     solution.locator(".toggle-button").focus()
     page.keyboard.press("Enter")
     solution.locator("p:not(.admonition-title)").first.wait_for(state="visible")
+
+
+def test_a_page_on_paper(browser):
+    """Answers unfolded, folded code and solutions left out, always light; then all as it was."""
+    with watched(browser, f"{HTML.as_uri()}/", color_scheme="dark") as page:
+        page.goto(f"{HTML.as_uri()}/book/03-tasks-and-shots.html")
+        typeset(page)
+        answer = page.locator("details.below-input").first
+        code = page.locator("details.above-input").first
+        solution = page.locator(".solution").first
+        page.emulate_media(media="print", color_scheme="dark")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.locator("html").get_attribute("data-theme") == "light"
+        assert answer.locator(".cell_output").is_visible()
+        assert not answer.locator("summary").is_visible()
+        assert not code.is_visible()
+        assert not solution.is_visible()
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        page.emulate_media(media="screen", color_scheme="dark")
+        assert page.locator("html").get_attribute("data-theme") == "dark"
+        assert answer.get_attribute("open") is None
+        assert solution.is_visible()
+        assert page.faults == []
