@@ -186,7 +186,7 @@ def summary(found: Stored) -> str:
 
 STUDIES = {
     "one-step": Study(
-        "chapter 7: one step on 1 to 40 shots, beside its floor", "8 minutes", tuple(JOBS), work,
+        "chapter 7: one step on 1 to 40 shots, beside its floor", "2 minutes", tuple(JOBS), work,
         summary,
     )
 }
