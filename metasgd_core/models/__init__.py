@@ -5,7 +5,7 @@ A module here is architecture only. The numbers live in a ``Params`` dict, and
 every task of a batch.
 """
 
-from metasgd_core.models.convnet import ConvNet
+from metasgd_core.models.convnet import ConvNet, PrototypeNet
 from metasgd_core.models.init import init_theta, run_axes
 from metasgd_core.models.mlp import ACTIVATIONS, MLP
 from metasgd_core.models.policy import GaussianMLP
@@ -13,6 +13,6 @@ from metasgd_core.models.prediction import predict
 from metasgd_core.models.process import NeuralProcess
 
 __all__ = [
-    "ACTIVATIONS", "MLP", "ConvNet", "GaussianMLP", "NeuralProcess", "init_theta", "predict",
-    "run_axes",
+    "ACTIVATIONS", "MLP", "ConvNet", "GaussianMLP", "NeuralProcess", "PrototypeNet", "init_theta",
+    "predict", "run_axes",
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from metasgd_core.types import Params, check_count
+from metasgd_core.types import Data, Params, check_count
 
 DEPTH = 4
 #: What the variance is added to, as in MAML's published code.
@@ -102,12 +102,20 @@ class ConvNet(nn.Module):
         ValueError
             If the images have another size.
         """
+        h = self.features(phi, x)
+        batch, points = phi["head.bias"].shape[:-1], h.shape[:-1]
+        rows = h.reshape(*batch, -1, h.shape[-1])
+        logits = rows @ phi["head.weight"].mT + phi["head.bias"].unsqueeze(-2)
+        return logits.reshape(*points, -1)
+
+    def features(self, phi: Params, x: Tensor) -> Tensor:
+        """Return what the last layer sees of each image, ``(*batch, points, features)``."""
         if x.ndim < 4 or x.shape[-3:] != (1, self.size, self.size):
             raise ValueError(
                 f"x has shape {tuple(x.shape)}, and the network takes (..., points, 1, "
                 f"{self.size}, {self.size}): resize the images, or make it with another size"
             )
-        batch, points = phi["head.bias"].shape[:-1], x.shape[:-3]
+        batch, points = phi["convs.0.bias"].shape[:-1], x.shape[:-3]
         size, h = self.size, x.movedim(-3, -1).flatten(0, -4)  # (images, height, width, channels)
         for depth in range(DEPTH):
             kernel, bias = phi[f"convs.{depth}.weight"], phi[f"convs.{depth}.bias"]
@@ -118,9 +126,7 @@ class ConvNet(nn.Module):
             h = torch.relu(h + bias.reshape(*batch, *(1,) * (h.ndim - bias.ndim), -1))
             size = halved(size)
             h = h.reshape(-1, size, size, h.shape[-1])
-        rows = h.reshape(*batch, -1, size * size * h.shape[-1])
-        logits = rows @ phi["head.weight"].mT + phi["head.bias"].unsqueeze(-2)
-        return logits.reshape(*points, -1)
+        return h.reshape(*points, -1)
 
     def _normalised(self, h: Tensor) -> Tensor:
         """Give responses ``(..., points, positions, filters)`` mean 0 and variance 1."""
@@ -129,6 +135,37 @@ class ConvNet(nn.Module):
         over = (-2, -1) if self.norm == "layer" else (-3, -2)
         h = h - h.mean(over, keepdim=True)
         return h * torch.rsqrt(h.square().mean(over, keepdim=True) + EPS)
+
+
+class PrototypeNet(ConvNet):
+    r"""A :class:`ConvNet` that reads its support: a class is the mean of its features.
+
+    .. math:: c_n = \frac1K \sum_k f(x_{nk}), \qquad
+              -\lVert f(x) - c_n \rVert^2 = 2\, c_n \cdot f(x) - \lVert c_n \rVert^2 + \text{const}
+
+    So the nearest prototype is a linear layer with the weights :math:`2 c_n` and the biases
+    :math:`-\lVert c_n \rVert^2`, which :func:`~metasgd_core.readers.read` puts into the last one's
+    place. Training, which always reads, leaves theta's own last layer as it began.
+
+    References
+    ----------
+    Snell, Swersky, Zemel 2017 (arXiv:1703.05175).
+    """
+
+    def read(self, theta: Params, support: Data) -> Params:
+        """Return the last layer of each task, ``(*batch, ways, features)`` and ``(*batch, ways)``.
+
+        Parameters
+        ----------
+        theta : Params
+            Leaves ``(*batch, *shape)``.
+        support : Data
+            ``x`` of shape ``(*batch, shots, ways, 1, size, size)``, a column a class.
+        """
+        axis = support.y.ndim - 2
+        features = self.features(theta, support.x.flatten(axis, axis + 1))
+        prototypes = features.unflatten(-2, support.y.shape[-2:]).mean(-3)
+        return {"head.weight": 2 * prototypes, "head.bias": -prototypes.square().sum(-1)}
 
 
 def halved(size: int) -> int:

@@ -1,0 +1,394 @@
+"""Few-shot images (chapter 12): how well do the methods tell characters of new alphabets apart?
+
+Omniglot needs a file or torchvision: see :mod:`metasgd_core.characters`. Every image is cropped to
+its ink, and training turns characters by quarters. Rates are chosen on validation alphabets, for
+each method among as many; the evaluation alphabets are met once, by what was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from metasgd_core.adaptation import per_task
+from metasgd_core.alpha import init_alpha, share_alpha
+from metasgd_core.characters import Characters, Split, glyphs, omniglot
+from metasgd_core.meta_training import Record, meta_train
+from metasgd_core.methods import FINE_TUNING, FOMAML, JOINT, MAML, META_SGD, REPTILE, Method
+from metasgd_core.models import ConvNet, PrototypeNet, init_theta
+from metasgd_core.readers import learner
+from metasgd_core.studies import Stored, generator, load
+from metasgd_core.studies.jobs import Job, Study, together
+from metasgd_core.tasks.images import Images, ImageTasks, crop_to_ink, score_alone
+from metasgd_core.types import Data, Params, take
+
+#: "ANIL" learns as MAML does, and adapts the last layer alone: elsewhere its rates are 0.
+ANIL = replace(MAML, name="ANIL", alpha_shape="tensor", style=None)
+#: Reads its support: a class is the mean of its features.
+PROTOTYPES = Method("prototypes", "query", reads=True)
+BY_NAME = {m.name: m for m in (META_SGD, MAML, FOMAML, ANIL, REPTILE, PROTOTYPES, JOINT)}
+
+META_BATCH, QUERY_SHOTS = 8, 3
+CLIP, FINAL_LR = 10.0, 0.1
+#: Test episodes, queries of each character, and so many episodes at once.
+EPISODES, TEST_QUERIES, AT_ONCE = 600, 15, 10
+#: Inner steps after which the test looks.
+STEPS = (0, 1, 3, 5)
+#: Seeds of the generators: the first theta, the training tasks, then tasks held out.
+FIRST, TRAINING, VALIDATION, TEST = 0, 1, 1000, 2000
+
+Source = Literal["Omniglot", "glyphs"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One training, several seeds along the runs axis.
+
+    Parameters
+    ----------
+    method : str
+        A key of `BY_NAME`.
+    source : {"Omniglot", "glyphs"}
+        The characters to train on. Networks are tested on both.
+    iterations, seeds : int
+        Of the training.
+    ways, shots : int
+        Of a task, in training and in the test.
+    lr : float, optional
+        Of the outer optimiser: Adam, plain SGD for Reptile. None: what was chosen for the method.
+    alpha : tuple of float, optional
+        The fixed rate, or where the learned ones begin; several: one a seed, all from one theta.
+        None: what was chosen.
+    filters, meta_batch : int
+        Of each convolution; tasks of a meta-iteration.
+    norm : str
+        As in :class:`~metasgd_core.models.ConvNet`.
+    cropped : bool
+        Whether images are cropped to their ink.
+    """
+
+    method: str
+    source: Source = "Omniglot"
+    iterations: int = 12_000
+    seeds: int = 3
+    ways: int = 5
+    shots: int = 1
+    lr: float | None = None
+    alpha: tuple[float, ...] | None = None
+    filters: int = 16
+    meta_batch: int = META_BATCH
+    norm: Literal["none", "layer", "batch"] = "batch"
+    cropped: bool = True
+
+
+#: Six trials a method: outer rates times first (or fixed) inner rates, or outer rates alone.
+TRIALS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "Meta-SGD": ((3e-3, 1e-2), (0.1, 0.4, 1.0)),
+    "MAML": ((3e-3, 1e-2), (0.1, 0.4, 1.0)),
+    "FOMAML": ((3e-3, 1e-2), (0.1, 0.4, 1.0)),
+    "ANIL": ((3e-3, 1e-2), (0.1, 0.4, 1.0)),
+    "Reptile": ((0.1, 0.5), (0.03, 0.1, 0.3)),
+    "prototypes": ((5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), (0.0,)),
+    "joint": ((5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), (0.0,)),
+}
+RATES = {
+    f"{name}, outer rate {lr:g}": Setting(name, iterations=4000, seeds=len(alphas), lr=lr,
+                                          alpha=alphas)
+    for name, (lrs, alphas) in TRIALS.items()
+    for lr in lrs
+}
+#: What chapter 12 compares first.
+MAIN = {
+    name: Setting(name, iterations=30_000, seeds=5) for name in ("Meta-SGD", "MAML", "prototypes")
+}
+#: All methods trained alike, and one thing changed at a time.
+METHODS = {name: Setting(name) for name in (*BY_NAME, "random")} | {
+    "Meta-SGD, not cropped": Setting("Meta-SGD", cropped=False),
+    "Meta-SGD, layer norm": Setting("Meta-SGD", norm="layer"),
+}
+#: From glyphs to Omniglot, and harder tasks.
+SETTINGS = {f"{name}, glyphs": Setting(name, "glyphs") for name in MAIN} | {
+    f"{name}, {ways} ways, {shots} shots": Setting(
+        name, ways=ways, shots=shots, iterations=6000, meta_batch=META_BATCH * 5 // ways
+    )
+    for name in MAIN
+    for ways, shots in ((5, 5), (20, 1), (20, 5))
+}
+#: As long as one core does in an hour and a half, with twice the filters.
+LONG = {
+    name: Setting(name, iterations=150_000, seeds=1, filters=32) for name in ("Meta-SGD", "MAML")
+}
+JOBS = {"image-rates": RATES, "images": MAIN, "image-methods": METHODS,
+        "image-settings": SETTINGS, "image-long": LONG}  # fmt: skip
+
+
+class Joint(Images):
+    """All characters to train on are the classes of one problem, and keep their numbers.
+
+    A task is some of them, for a minibatch. It trains an ordinary classifier; for new characters
+    its features serve, under a new last layer.
+    """
+
+    def sample_data(
+        self, tasks: ImageTasks, phi: Params | None, shots: int, *, generator: torch.Generator
+    ) -> Data:
+        """Draw as ever, and label every drawing with its character's own number."""
+        x, y = super().sample_data(tasks, phi, shots, generator=generator)
+        return Data(x, tasks.character.unsqueeze(-2).expand_as(y))
+
+
+def characters(source: Source) -> Split:
+    """Return the characters of a source."""
+    return omniglot() if source == "Omniglot" else glyphs()
+
+
+def family(setting: Setting, part: Characters, *, training: bool = False) -> Images:
+    """Return the tasks of a setting on some characters."""
+    images = crop_to_ink(part.images) if setting.cropped else part.images
+    net = PrototypeNet if setting.method == "prototypes" else ConvNet
+    if training and setting.method == "joint":
+        turned = torch.cat([images.rot90(k, (-2, -1)) for k in range(4)])
+        model = ConvNet(len(turned), setting.filters, norm=setting.norm)
+        # As many drawings a meta-iteration as the others see.
+        return Joint(model, turned, ways=setting.meta_batch * setting.ways * 2)
+    model = net(setting.ways, setting.filters, norm=setting.norm)
+    return Images(model, images, setting.ways, turns=4 if training else 1)
+
+
+def rates(setting: Setting) -> tuple[float, tuple[float, ...]]:
+    """Return the outer rate and the first inner rates: the setting's own, or the chosen ones."""
+    if setting.lr is not None and setting.alpha is not None:
+        return setting.lr, setting.alpha
+    chosen = load("image-rates").notes["chosen"][setting.method]
+    return chosen["lr"], (chosen["alpha"],)
+
+
+def first(setting: Setting, model: Any, alphas: tuple[float, ...]) -> tuple[Params, Params]:
+    """Return theta and alpha from which a training begins, ``(seeds, *shape)``."""
+    method, runs = BY_NAME[setting.method], (setting.seeds,)
+    trials = len(alphas) > 1
+    theta = init_theta(model, generator=generator(FIRST), runs=(1,) if trials else runs)
+    if trials:
+        theta = {name: p.repeat(setting.seeds, *[1] * (p.ndim - 1)) for name, p in theta.items()}
+    each = torch.tensor(alphas).expand(runs)
+    alpha = init_alpha(theta, method.alpha_shape, each, runs=runs)
+    if setting.method == "ANIL":
+        alpha = {n: a if n.startswith("head") else torch.zeros_like(a) for n, a in alpha.items()}
+    return theta, alpha
+
+
+def train(
+    setting: Setting, *, checkpoint: Path | None = None, compiled: bool = False,
+    record_every: int = 500,
+) -> Iterator[Record]:
+    """Train one setting with several seeds at once."""
+    method = BY_NAME[setting.method]
+    tasks = family(setting, characters(setting.source).training, training=True)
+    lr, alphas = rates(setting)
+    theta, alpha = first(setting, tasks.model, alphas)
+    joint = setting.method == "joint"
+    return meta_train(
+        tasks, theta, alpha, method, iterations=setting.iterations,
+        meta_batch=1 if joint else setting.meta_batch, shots=setting.shots,
+        query_shots=1 if joint else QUERY_SHOTS, generator=generator(TRAINING), lr=lr,
+        final_lr=FINAL_LR, clip=CLIP, record_every=record_every, checkpoint=checkpoint,
+        compiled=compiled and method.objective == "query" and not method.reads,
+    )
+
+
+@torch.no_grad()
+def right(
+    tasks: Images, theta: Params, alpha: Params | float, method: Method, *, shots: int,
+    steps: tuple[int, ...] = STEPS, episodes: int = EPISODES, seed: int = TEST,
+    alone: bool = True,
+) -> dict[str, Tensor]:
+    """Test on episodes that are the same for all methods.
+
+    Returns
+    -------
+    dict of str to Tensor
+        ``"1 steps"`` with all queries of a task together, ``"1 steps, alone"`` with each beside
+        the support only, and so on: how many of the ``15 * ways`` queries were told right, uint8
+        or int16, ``(seeds, episodes)``.
+    """
+    learn, random = learner(tasks.model, method), generator(seed)
+    runs, queries = (len(next(iter(theta.values()))),), TEST_QUERIES * tasks.ways
+    if method.reads:
+        steps = (1,)
+    found: dict[str, list[Tensor]] = {}
+    for _ in range(0, episodes, AT_ONCE):
+        drawn = tasks.sample_tasks(AT_ONCE, generator=random)
+        data = tasks.sample_data(drawn, None, shots + TEST_QUERIES, generator=random)
+        data = Data(*(leaf.expand(*runs, *leaf.shape) for leaf in data))
+        support, query = take(data, 2, 0, shots), take(data, 2, shots, TEST_QUERIES)
+        batch = (*runs, AT_ONCE)
+        phi, shared, done = per_task(theta, batch), share_alpha(theta, alpha, batch), 0
+        for step in steps:
+            phi = learn(tasks.loss, phi, shared, support, steps=step - done, first_order=True)
+            done = step
+            scores = {f"{step} steps": tasks.score(phi, query)}
+            if alone and step:
+                scores[f"{step} steps, alone"] = score_alone(tasks, phi, support, query)
+            for name, score in scores.items():
+                found.setdefault(name, []).append((queries * score).round())
+    small = torch.uint8 if queries < 256 else torch.int16
+    return {name: torch.cat(parts, -1).to(small) for name, parts in found.items()}
+
+
+#: Fine-tuning is tried at so many rates, and looked at after so many steps.
+FINE_RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+FINE_STEPS = (1, 2, 5, 10, 20, 50)
+
+
+def new_head(theta: Params, model: nn.Module) -> Params:
+    """Return theta under a last layer of zeros, which prefers no class."""
+    runs = next(iter(theta.values())).shape[:1]
+    return {name: theta[name] if name.startswith("convs") else p.new_zeros(*runs, *p.shape)
+            for name, p in model.named_parameters()}  # fmt: skip
+
+
+def fine_tuned(
+    theta: Params, setting: Setting, split: Split, episodes: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Choose rate and steps on validation alphabets, and test them: what was right, the choice."""
+    tried = {}
+    chosen_on = family(setting, split.validation)
+    theta = new_head(theta, chosen_on.model)
+    for rate in FINE_RATES:
+        found = right(chosen_on, theta, rate, FINE_TUNING, shots=setting.shots, steps=FINE_STEPS,
+                      episodes=episodes // 3, seed=VALIDATION, alone=False)
+        for step, part in _steps(found):
+            tried[rate, step] = part.double().mean().item()
+    rate, step = max(tried, key=lambda pair: tried[pair])
+    found = right(family(setting, split.evaluation), theta, rate, FINE_TUNING,
+                  shots=setting.shots, steps=(step,), episodes=episodes)
+    return {name.replace(f"{step} steps", "best"): part for name, part in found.items()}, {
+        "rate": rate, "steps": step
+    }
+
+
+def nearest(tasks: Images, *, shots: int, episodes: int = EPISODES, seed: int = TEST) -> Tensor:
+    """Return how many queries were right by the nearest drawing, by the cosine of the pixels."""
+    random, found = generator(seed), []
+    for _ in range(0, episodes, AT_ONCE):
+        drawn = tasks.sample_tasks(AT_ONCE, generator=random)
+        x, y = tasks.sample_data(drawn, None, shots + TEST_QUERIES, generator=random)
+        x = torch.nn.functional.normalize(x.flatten(-3), dim=-1)
+        known, new = x[:, :shots].flatten(1, 2), x[:, shots:].flatten(1, 2)
+        likest = (new @ known.mT).argmax(-1) % tasks.ways
+        found.append((likest == y[:, shots:].flatten(1)).sum(-1))
+    return torch.cat(found)
+
+
+def learned(setting: Setting, job: Job) -> tuple[Params, Params, dict[str, Tensor]]:
+    """Train as a job: theta, alpha, and the losses on the way."""
+    if job.quick:
+        setting = replace(setting, iterations=4)
+    every = max(1, setting.iterations // 60)
+    record, noted = job.train(
+        lambda path: train(setting, checkpoint=path, compiled=not job.quick, record_every=every),
+        setting.iterations, lambda record: {"losses": record.loss},
+    )
+    return record.theta, record.alpha, {"losses": noted["losses"], "seconds": noted["seconds"]}
+
+
+def try_rates(job: Job) -> Stored:
+    """Train with one outer rate and several inner ones, and test on validation alphabets."""
+    setting, episodes = RATES[job.name], 10 if job.quick else EPISODES // 3
+    theta, alpha, curve = learned(setting, job)
+    split, method = characters(setting.source), BY_NAME[setting.method]
+    tasks = family(setting, split.validation)
+    if setting.method == "joint":
+        _, best = fine_tuned(theta, setting, split, episodes)
+        theta, alpha, method = new_head(theta, tasks.model), best["rate"], FINE_TUNING
+    found = right(tasks, theta, alpha, method, shots=1, episodes=episodes, seed=VALIDATION,
+                  steps=(best["steps"],) if method is FINE_TUNING else STEPS, alone=False)
+    return Stored(found | curve, {})
+
+
+def train_and_test(job: Job, study: str) -> Stored:
+    """Train one setting, and test it on its own source; 5-way 1-shot networks on the other, too.
+
+    Stored are how many queries of each episode were told right, and the loss on the way; of the
+    networks that chapters use, theta and alpha in half precision, as they were tested.
+    """
+    setting = JOBS[study][job.name]
+    episodes = 10 if job.quick else EPISODES
+    split = characters(setting.source)
+    if setting.method == "random":
+        tasks = family(setting, split.evaluation)
+        theta = init_theta(tasks.model, generator=generator(FIRST), runs=(setting.seeds,))
+        return Stored(*fine_tuned(theta, setting, split, episodes))
+    theta, alpha, tensors = learned(setting, job)
+    if setting.method == "joint":
+        found, best = fine_tuned(theta, setting, split, episodes)
+        return Stored(tensors | found, best)
+    if study in ("images", "image-long"):
+        theta, alpha = ({n: p.half() for n, p in part.items()} for part in (theta, alpha))
+        tensors |= {f"theta.{n}": p for n, p in theta.items()}
+        if setting.method == "Meta-SGD":
+            tensors |= {f"alpha.{n}": a for n, a in alpha.items()}
+        theta, alpha = ({n: p.float() for n, p in part.items()} for part in (theta, alpha))
+    sources: tuple[Source, ...] = ("Omniglot", "glyphs")
+    for source in sources if (setting.ways, setting.shots) == (5, 1) else (setting.source,):
+        found = right(family(setting, characters(source).evaluation), theta, alpha,
+                      BY_NAME[setting.method], shots=setting.shots, episodes=episodes)
+        tensors |= {f"{source}, {name}": part for name, part in found.items()}
+    return Stored(tensors, {})
+
+
+def chosen(parts: dict[str, Stored]) -> dict[str, Stored]:
+    """Return the one file, which notes for each method the rates that told most right."""
+    best: dict[str, dict[str, float]] = {}
+    for name, (lrs, alphas) in TRIALS.items():
+        trials = {
+            (lr, alpha, step): found[index].double().mean().item()
+            for lr in lrs
+            for step, found in _steps(parts[f"{name}, outer rate {lr:g}"].tensors)
+            for index, alpha in enumerate(alphas)
+        }
+        lr, alpha, step = max(trials, key=lambda trial: trials[trial])
+        best[name] = {"lr": lr, "alpha": alpha, "steps": step,
+                      "accuracy": trials[lr, alpha, step] / (TEST_QUERIES * 5)}  # fmt: skip
+    return {"image-rates": together(parts, chosen=best)}
+
+
+def _steps(tensors: dict[str, Tensor]) -> list[tuple[int, Tensor]]:
+    return [(int(name.split()[0]), found) for name, found in tensors.items()
+            if name.endswith(" steps") and not name.startswith("0")]  # fmt: skip
+
+
+def summary(found: Stored) -> str:
+    """Return the accuracies in percent, the mean over seeds and episodes; lowest, highest seed."""
+    lines = []
+    for name, part in found.tensors.items():
+        job, _, what = name.rpartition("/")
+        if "steps" in what or "best" in what or "nearest" in what:
+            ways = 20 if "20 ways" in job else 5
+            seeds = 100 * part.double().mean(-1) / (TEST_QUERIES * ways)
+            lines.append(f"{job:32} {what:30} {seeds.mean():5.1f} "
+                         f"({seeds.min():.1f} to {seeds.max():.1f})")  # fmt: skip
+    return "\n".join(lines)
+
+
+_ABOUT = {
+    "image-rates": ("the methods' rates, six trials each", "25 minutes"),
+    "images": ("Meta-SGD, MAML and prototypes on Omniglot, five seeds", "50 minutes"),
+    "image-methods": ("all methods alike, three seeds", "40 minutes"),
+    "image-settings": ("from glyphs to Omniglot; 5 and 20 ways, 1 and 5 shots", "50 minutes"),
+    "image-long": ("Meta-SGD and MAML, twice the filters, as long as it takes", "80 minutes"),
+}
+STUDIES = {
+    name: Study(
+        f"chapter 12: {about}", time, tuple(JOBS[name]),
+        try_rates if name == "image-rates" else partial(train_and_test, study=name), summary,
+        chosen if name == "image-rates" else None,
+    )
+    for name, (about, time) in _ABOUT.items()
+}  # fmt: skip
