@@ -111,9 +111,9 @@ def meta_train(
     compiled : bool
         Compile the meta-iteration first (with an `optimizer` of one's own, its gradient), which
         takes seconds and makes each some times faster: for long trainings of supervised tasks by
-        the objective ``"query"``. The equation is the same, the last bits are not, and the data
-        are drawn 64 meta-iterations at a time: other curves from the same generator. See
-        :mod:`metasgd_core.training.compiled`.
+        the objectives ``"query"`` and ``"steps"``. The equation is the same, the last bits are not,
+        and the data are drawn 64 meta-iterations at a time: other curves from the same generator.
+        See :mod:`metasgd_core.training.compiled`.
 
     Yields
     ------

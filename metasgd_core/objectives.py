@@ -77,6 +77,23 @@ def query(
     return losses
 
 
+def steps(
+    family: TaskFamily, theta: Params, alpha: Params, method: Method, points: Points
+) -> Tensor:
+    """Return the mean query loss of phi after each step: MAML++'s multi-step loss.
+
+    References
+    ----------
+    Antoniou, Edwards, Storkey 2019 (arXiv:1810.09502), section 4. Differs from it in that the
+    steps count alike throughout; there the last one's weight grows in the first epochs.
+    """
+    learn = learner(family.model, method)
+    last = learn(family.loss, theta, alpha, points.support, steps=method.inner_steps,
+                 first_order=method.first_order)  # fmt: skip
+    walked = [phi for phi, _ in points.collected[1:]] + [last]
+    return torch.stack([family.loss(phi, points.query(phi)) for phi in walked]).mean(0)
+
+
 def joint(
     family: TaskFamily, theta: Params, alpha: Params, method: Method, points: Points
 ) -> Tensor:
@@ -126,6 +143,7 @@ class Objective(NamedTuple):
 #: :meta hide-value:
 OBJECTIVES = {
     "query": Objective(query),
+    "steps": Objective(steps),
     "joint": Objective(joint),
     "reptile": Objective(reptile, "sgd", 1.0),
     "none": Objective(None),

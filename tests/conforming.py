@@ -18,8 +18,18 @@ from torch import nn
 import metasgd_core
 from metasgd_core import MAML, META_SGD, Data, Method, NeuralProcess, Sinusoid, init_alpha
 from metasgd_core.alpha import init_rule
-from metasgd_core.models import ConvNet
-from metasgd_core.rules import DESCENT, curvature, momentum, rate_a_step
+from metasgd_core.models import ContextMLP, ConvNet
+from metasgd_core.rules import (
+    DESCENT,
+    adam,
+    alfa,
+    curvature,
+    lstm,
+    meta_lstm,
+    momentum,
+    rate_a_step,
+    warp,
+)
 from metasgd_core.tasks.base import Classification
 from metasgd_core.tasks.images import Images
 
@@ -96,7 +106,13 @@ VARIANTS = (
     replace(MAML, name="three steps", inner_steps=3),
     replace(META_SGD, name="momentum", rule=momentum(), inner_steps=2),
     replace(META_SGD, name="a rate a step", rule=rate_a_step(2), inner_steps=2),
+    replace(META_SGD, name="MAML++", rule=rate_a_step(2), inner_steps=2, objective="steps"),
+    replace(META_SGD, name="ALFA", rule=alfa(2), inner_steps=2),
+    replace(META_SGD, name="Adam inside", rule=adam(), inner_steps=2),
     replace(META_SGD, name="Meta-Curvature", rule=curvature()),
+    replace(META_SGD, name="T-net", rule=warp()),
+    replace(META_SGD, name="LSTM", rule=lstm(3), inner_steps=2, first_order=True),
+    replace(META_SGD, name="meta-LSTM", rule=meta_lstm(3), inner_steps=2),
     NEURAL_PROCESS,
     DEFINED["SIGNS"],
 )
@@ -105,6 +121,7 @@ METHODS = metasgd_core.METHODS | {method.name: method for method in VARIANTS}
 FAMILIES = {
     "sinusoid": sines(),
     "varying frequency": Sinusoid.varying_frequency(sines(activation="tanh").model),
+    "sinusoid, context": Sinusoid(ContextMLP((1, 4, 1), context=2).double()),
     "sinusoid, read": Sinusoid(NeuralProcess(width=6, context=5).double()),
     "drawings": Drawings(Conv().double()),
     "images": tiny_images(turns=4),
@@ -122,7 +139,7 @@ def fits(method: Method, family) -> bool:
         return method.reads and isinstance(family.model, NeuralProcess)
     linear = all(".weight" in n or ".bias" in n for n, _ in family.model.named_parameters())
     convolves = isinstance(family.model, Conv | ConvNet)
-    return method.rule.name != "curvature" or (linear and not convolves)
+    return method.rule.name not in ("curvature", "warp") or (linear and not convolves)
 
 
 PAIRS = {

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "environments": set(),
     "characters": set(),
     "models": {"types", "models"},
-    "rules": {"types"},
+    "rules": {"types", "rules"},
     "alpha": {"types", "rules"},
     "adaptation": {"types", "rules", "alpha"},
     "methods": {"types", "rules", "alpha"},

@@ -293,7 +293,7 @@ def test_the_row_that_learns_nothing_has_no_meta_loss_and_yields_theta_once(fami
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"objective": "support"}, r"objective must be one of \('query', 'joint'"),
+        ({"objective": "support"}, r"objective must be one of \('query', 'steps'"),
         ({"alpha_shape": "row"}, "alpha_shape must be one of"),
         ({"alpha_form": "exp"}, "alpha_form must be one of"),
         ({"inner_steps": 0}, "inner_steps of mine must be a whole number of at least 1, got 0"),

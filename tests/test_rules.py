@@ -1,12 +1,24 @@
 """Inner rules and readers: each is what its equation says, and plain descent where it should be."""
 
 import copy
+import math
 import pickle
 from dataclasses import replace
 
 import pytest
 import torch
-from cases import EXACT, STEP, TRAINING, gen, gradients, signed_alpha, sines, start, wanted
+from cases import (
+    EXACT,
+    STEP,
+    TRAINING,
+    gen,
+    gradients,
+    of_task,
+    signed_alpha,
+    sines,
+    start,
+    wanted,
+)
 from torch import nn
 from torch.testing import assert_close
 
@@ -27,8 +39,18 @@ from metasgd_core import (
     meta_train,
     per_task,
 )
+from metasgd_core.models import ContextMLP
 from metasgd_core.readers import read
-from metasgd_core.rules import curvature, momentum, rate_a_step
+from metasgd_core.rules import (
+    adam,
+    alfa,
+    curvature,
+    lstm,
+    meta_lstm,
+    momentum,
+    rate_a_step,
+    warp,
+)
 
 READS = Method("neural process", "query", reads=True)
 
@@ -50,10 +72,12 @@ def numbers(rule, family):
 
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize(
-    "rule", [momentum(0.05, 0.0), rate_a_step(2, 0.05), curvature(0.05)], ids=lambda r: r.name
+    "rule",
+    [momentum(0.05, 0.0), rate_a_step(2, 0.05), alfa(2, 0.05, 0.0), curvature(0.05), warp(0.05)],
+    ids=lambda r: r.name,
 )
-def test_every_rule_begins_as_plain_descent(task, rule, steps):
-    """Momentum of 0, the same rate at every step, multiples of the identity: MAML with 0.05."""
+def test_rules_begin_as_plain_descent(task, rule, steps):
+    """Momentum or decay of 0, one rate for all, multiples of the identity: MAML with 0.05."""
     family, theta, data = task
     mine = adapt(family.loss, theta, numbers(rule, family), data, steps=steps, rule=rule)
     assert_close(mine, adapt(family.loss, theta, 0.05, data, steps=steps), **STEP)
@@ -105,13 +129,100 @@ def test_curvature_multiplies_a_layers_gradient_from_both_sides(task):
                          theta[f"{layer}.bias"][k] - moved[:, -1], rtol=1e-10, atol=1e-12)
 
 
+def test_a_warped_step_is_that_of_a_network_with_a_second_linear_layer_in_each(task):
+    """T (W x + b): plain descent on W and b, T left alone, moves T W and T b as the rule does."""
+    family, theta, data = task
+    alpha = signed_alpha(of_task(numbers(warp(), family), 0), size=0.5)
+    T = {n.removesuffix(".out"): a for n, a in alpha.items()}
+    mine = adapt(family.loss, theta, {n: a.unsqueeze(0) for n, a in alpha.items()}, data,
+                 steps=2, rule=warp())
+
+    def product(factors):
+        return {n: (T[n.rpartition(".")[0]] @ p if p.ndim == 3 else p @ T[n.rpartition(".")[0]].mT)
+                for n, p in factors.items()}
+
+    inverse = {n: torch.linalg.inv(t) for n, t in T.items()}
+    factors = {n: (inverse[n.rpartition(".")[0]] @ p if p.ndim == 3
+                   else p @ inverse[n.rpartition(".")[0]].mT) for n, p in theta.items()}
+    moved = adapt(lambda f, points: family.loss(product(f), points), factors, 1.0, data, steps=2)
+    assert_close(mine, product(moved), rtol=1e-9, atol=1e-10)
+
+
+def test_alfa_makes_its_rates_of_the_means_that_it_sees(task):
+    """Two steps of one task, tensor by tensor, by the equations."""
+    family, theta, data = task
+    rule = alfa(2, 0.05, 0.1)
+    begun = {n: a[0] for n, a in numbers(rule, family).items()}
+    alpha = {n: begun[n] + a for n, a in signed_alpha(begun).items()}
+    mine = adapt(family.loss, theta, {n: a.unsqueeze(0) for n, a in alpha.items()}, data,
+                 steps=2, rule=rule)
+    names = list(theta)
+    for task_of in range(2):
+        phi = {n: p[task_of] for n, p in theta.items()}
+        for k in range(2):
+            asked = wanted({n: p.unsqueeze(0) for n, p in phi.items()})
+            points = type(data)(*(leaf[task_of : task_of + 1] for leaf in data))
+            (g,) = gradients(family.loss(asked, points).sum(), asked)
+            seen = torch.stack([phi[n].mean() for n in names] + [g[n].mean() for n in names])
+            hidden = (alpha["h.0.weight"] @ seen + alpha["h.0.bias"][0]).clamp(min=0)
+            made = alpha["h.1.weight"] @ hidden + alpha["h.1.bias"][0]
+            for i, n in enumerate(names):
+                rate = made[i] * alpha[f"alpha.{k}"][0, i]
+                decay = made[len(names) + i] * alpha[f"beta.{k}"][0, i]
+                phi[n] = (1 - decay) * phi[n] - rate * g[n][0]
+        assert_close({n: p[task_of].detach() for n, p in mine.items()}, phi, **STEP)
+
+
+def test_adam_inside_is_adam(task):
+    """Three steps beside PyTorch's, on one task; epsilon is smaller than rounding there."""
+    family, theta, data = task
+    one = {n: p[:1].detach().clone().requires_grad_() for n, p in theta.items()}
+    points = type(data)(*(leaf[:1] for leaf in data))
+    rule = adam(0.03, eps=1e-12)
+    mine = adapt(family.loss, one, numbers(rule, family), points, steps=3, rule=rule)
+    leaves = {n: p.detach().clone().requires_grad_() for n, p in one.items()}
+    theirs = torch.optim.Adam(leaves.values(), lr=0.03, eps=1e-12)
+    for _ in range(3):
+        theirs.zero_grad()
+        family.loss(leaves, points).sum().backward()
+        theirs.step()
+    assert_close(mine, {n: p.detach() for n, p in leaves.items()}, rtol=1e-7, atol=1e-9)
+
+
+def test_adam_as_it_is_written_makes_the_meta_gradient_nan_and_ours_does_not():
+    """Behind a dead ReLU a gradient is 0, and the root of its square has no derivative there."""
+    family = sines()
+    theta, _ = start(family)
+    theta["layers.0.bias"][0] = -100.0  # dead
+    data = family.sample_data(family.sample_tasks(2, generator=gen(2)), None, 5, generator=gen(3))
+
+    def meta_gradient(rule):
+        asked = wanted(theta)
+        phi = adapt(family.loss, per_task(asked, (2,)), numbers(rule, family), data, rule=rule)
+        return torch.cat([g.flatten() for g in gradients(family.loss(phi, data).sum(), asked)[0]
+                          .values()])
+
+    ours = adam()
+
+    def as_written(phi, grads, state, alpha):
+        m, v = ({n: 0.1 * g for n, g in grads.items()},
+                {n: 0.001 * g.square() for n, g in grads.items()})
+        return {n: p - alpha[n] * m[n] / 0.1 / ((v[n] / 0.001).sqrt() + 1e-8)
+                for n, p in phi.items()}, state
+
+    written = Rule("as written", ours.first, lambda theta: None, as_written)
+    assert meta_gradient(written).isnan().any()
+    assert meta_gradient(ours).isfinite().all()
+
+
 def test_the_meta_gradient_reaches_every_number_of_a_rule():
     """Against finite differences: no number is learned from a wrong or a missing derivative."""
     family = sines(1, 3, 1, activation="tanh")
     theta, _ = start(family)
     tasks = family.sample_tasks(3, generator=gen(2))
     data = family.sample_data(tasks, None, 11, generator=gen(3))
-    for rule in (momentum(), rate_a_step(2), curvature()):
+    for rule in (momentum(), adam(), rate_a_step(2), alfa(2), curvature(), warp(), lstm(3),
+                 meta_lstm(3)):
         method = replace(META_SGD, rule=rule, inner_steps=2)
         alpha = wanted(init_rule(rule, theta))
 
@@ -128,6 +239,139 @@ def test_the_meta_gradient_reaches_every_number_of_a_rule():
                 for sign in (1, -1)
             )
             assert_close(grads[name].view(-1)[-1], (up - down) / 2e-6, rtol=1e-5, atol=1e-8)
+
+
+# ---- learned optimisers
+
+
+def in_plain_loops(rule_name, theta, gradient, alpha, steps):
+    """Walk by the papers' equations, number by number, in floats alone.
+
+    `theta` is a list; ``gradient(list) -> list``. The memory of every number is a pair of lists.
+    """
+    def sigmoid(z):
+        return 1 / (1 + math.exp(-z))
+
+    def rows(name):
+        return alpha[name].tolist()
+
+    W, U, (b,) = rows("input.weight"), rows("hidden.weight"), rows("bias")
+    width = len(U[0])
+    h, c = ([[0.0] * width for _ in theta] for _ in range(2))
+    f, i = [1.0] * len(theta), [0.0] * len(theta)
+    for _ in range(steps):
+        g, moved = gradient(theta), []
+        for n, p in enumerate(theta):
+            large = abs(g[n]) >= math.exp(-10)
+            x = [math.log(abs(g[n])) / 10, math.copysign(1, g[n])] if large else [
+                -1.0, math.exp(10) * g[n]]
+            z = [sum(w * v for w, v in zip(W[j], x)) + sum(u * v for u, v in zip(U[j], h[n])) + b[j]
+                 for j in range(4 * width)]
+            for k in range(width):
+                into, forget, new, out = (z[k + q * width] for q in range(4))
+                c[n][k] = sigmoid(forget) * c[n][k] + sigmoid(into) * math.tanh(new)
+                h[n][k] = sigmoid(out) * math.tanh(c[n][k])
+            if rule_name == "lstm":
+                (weight,), ((bias,),) = rows("out.weight"), rows("out.bias")
+                moved.append(p + 0.1 * (sum(w * v for w, v in zip(weight, h[n])) + bias))
+            else:
+                for gate, name in ((f, "keep"), (i, "take")):
+                    weight = rows(f"{name}.weight")[0]
+                    sees = [*h[n], p, gate[n]]
+                    gate[n] = sigmoid(sum(w * v for w, v in zip(weight, sees))
+                                      + rows(f"{name}.bias")[0][0])
+                moved.append(f[n] * p - i[n] * g[n])
+        theta = moved
+    return theta
+
+
+@pytest.mark.parametrize("rule", [lstm(3), meta_lstm(3)], ids=["lstm", "meta-lstm"])
+def test_a_learned_optimiser_is_what_its_papers_equations_say(rule):
+    """Three steps on each of two tasks; one gradient is tiny, and is seen as it is."""
+    family = sines(1, 3, 1)
+    theta, _ = start(family)
+    theta["layers.1.weight"][0, 0] = 1e-7  # so that what feeds it has a tiny gradient
+    data = family.sample_data(family.sample_tasks(2, generator=gen(2)), None, 5, generator=gen(3))
+    begun = init_rule(rule, theta, generator=gen(4))
+    alpha = {n: begun[n] + a for n, a in signed_alpha(begun).items()}
+    with torch.no_grad():
+        mine = adapt(family.loss, per_task(theta, (2,)), {n: a.unsqueeze(0) for n, a in
+                     alpha.items()}, data, steps=3, rule=rule, first_order=True)
+    met = []
+    for k in range(2):
+        points = type(data)(*(leaf[k : k + 1] for leaf in data))
+
+        def gradient(numbers, points=points):
+            parts = iter(torch.tensor(numbers, dtype=torch.float64).split(
+                [p.numel() for p in theta.values()]))
+            asked = wanted({n: next(parts).view(1, *p.shape) for n, p in theta.items()})
+            (g,) = gradients(family.loss(asked, points).sum(), asked)
+            met.extend(torch.cat([v.flatten() for v in g.values()]).tolist())
+            return met[-len(numbers):]
+
+        flat = torch.cat([p.flatten() for p in theta.values()]).tolist()
+        by_hand = in_plain_loops(rule.name.partition(",")[0], flat, gradient, alpha, 3)
+        own = torch.cat([p[k].flatten() for p in mine.values()])
+        assert_close(own, torch.tensor(by_hand, dtype=torch.float64), rtol=1e-10, atol=1e-10)
+    assert any(0 < abs(g) < math.exp(-10) for g in met)
+
+
+def test_a_learned_optimiser_fits_any_network():
+    """Chapter 11 tries one on widths and activations that it has not met."""
+    for rule in (lstm(), meta_lstm()):
+        alpha = init_rule(rule, start(sines())[0], generator=gen())
+        family = sines(1, 7, 1, activation="tanh")
+        data = family.sample_data(family.sample_tasks(2, generator=gen(2)), None, 5,
+                                  generator=gen(3))
+        phi = adapt(family.loss, per_task(start(family)[0], (2,)),
+                    {n: a.unsqueeze(0) for n, a in alpha.items()}, data, rule=rule)
+        assert {n: p.shape for n, p in phi.items()} == {
+            n: (2, *p.shape) for n, p in start(family)[0].items()}
+
+
+# ---- MAML++ and CAVIA, which need no rule of their own
+
+
+def test_the_multi_step_loss_is_the_mean_over_the_losses_after_each_step():
+    family = sines()
+    method = replace(META_SGD, name="MAML++", rule=rate_a_step(3), inner_steps=3,
+                     objective="steps")
+    theta, _ = start(family)
+    alpha = init_rule(method.rule, theta)
+    tasks = family.sample_tasks(4, generator=gen(2))
+    data = family.sample_data(tasks, None, 11, generator=gen(3))
+    settings = {"shots": 5, "query_shots": 6, "generator": gen(), "data": data}
+    mine = meta_loss(family, theta, alpha, tasks, method, **settings)
+    after = [
+        meta_loss(family, theta, alpha, tasks,
+                  replace(method, objective="query", inner_steps=steps), **settings)
+        for steps in (1, 2, 3)
+    ]
+    assert_close(mine, torch.stack(after).mean(), **STEP)
+
+
+def test_with_rates_on_a_context_alone_only_the_context_adapts():
+    """CAVIA: what a task adds are a few numbers, by hand the gradient with respect to them."""
+    family = Sinusoid(ContextMLP((1, 4, 1), context=2).double())
+    theta = per_task(init_theta(family.model, generator=gen(1)), (3,))
+    alpha = {n: torch.tensor(0.5 if n == "context" else 0.0, dtype=torch.float64) for n in theta}
+    data = family.sample_data(family.sample_tasks(3, generator=gen(2)), None, 5, generator=gen(3))
+    phi = adapt(family.loss, theta, alpha, data)
+    asked = wanted(theta)
+    (grads,) = gradients(family.loss(asked, data).sum(), asked)
+    assert_close(phi["context"], -0.5 * grads["context"], **STEP)
+    assert phi["context"].abs().min() > 0
+    rest = {n: p for n, p in theta.items() if n != "context"}
+    assert_close({n: phi[n].detach() for n in rest}, rest, **EXACT)
+
+
+def test_a_context_model_alone_and_one_a_task_say_the_same():
+    model = ContextMLP((1, 4, 1), context=2).double()
+    theta = init_theta(model, generator=gen(1)) | {
+        "context": torch.tensor([0.3, -0.2], dtype=torch.float64)}
+    x = torch.linspace(-5, 5, 7, dtype=torch.float64)[:, None]
+    alone = torch.func.functional_call(model, theta, (x,))
+    assert_close(model.run(per_task(theta, (2,)), x.expand(2, 7, 1)), alone.expand(2, 7, 1), **STEP)
 
 
 # ---- what is refused

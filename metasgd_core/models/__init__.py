@@ -5,6 +5,7 @@ A module here is architecture only. The numbers live in a ``Params`` dict, and
 every task of a batch.
 """
 
+from metasgd_core.models.context import ContextMLP
 from metasgd_core.models.convnet import ConvNet, PrototypeNet
 from metasgd_core.models.init import init_theta, run_axes
 from metasgd_core.models.mlp import ACTIVATIONS, MLP
@@ -13,6 +14,6 @@ from metasgd_core.models.prediction import predict
 from metasgd_core.models.process import NeuralProcess
 
 __all__ = [
-    "ACTIVATIONS", "MLP", "ConvNet", "GaussianMLP", "NeuralProcess", "PrototypeNet", "init_theta",
-    "predict", "run_axes",
+    "ACTIVATIONS", "MLP", "ContextMLP", "ConvNet", "GaussianMLP", "NeuralProcess", "PrototypeNet",
+    "init_theta", "predict", "run_axes",
 ]

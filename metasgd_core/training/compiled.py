@@ -34,18 +34,18 @@ MetaGradient = Callable[[list[Tensor], Any], tuple[Tensor, Tensor, list[Tensor]]
 
 
 def check_compilable(family: TaskFamily, method: Method) -> None:
-    """Refuse data that depend on the parameters, and every objective but ``"query"``.
+    """Refuse data that depend on the parameters, and objectives other than those of inner steps.
 
     Raises
     ------
     ValueError
         Naming what cannot be compiled.
     """
-    if family.on_policy or method.objective != "query" or method.reads:
+    if family.on_policy or method.objective not in ("query", "steps") or method.reads:
         what = type(family).__name__ if family.on_policy else method.name
         raise ValueError(
-            "compiled=True is for supervised tasks and the objective 'query' by inner steps (MAML, "
-            f"FOMAML, Meta-SGD), not for {what}; leave it out"
+            "compiled=True is for supervised tasks and the objectives 'query' and 'steps' by inner "
+            f"steps (MAML, FOMAML, Meta-SGD), not for {what}; leave it out"
         )
 
 
@@ -64,7 +64,7 @@ def meta_gradient(
     family : TaskFamily
         Supervised; its loss must accept one task without a batch axis.
     method : Method
-        With the objective ``"query"``: MAML, FOMAML, Meta-SGD and their variants.
+        With the objective ``"query"`` (MAML, FOMAML, Meta-SGD and their variants) or ``"steps"``.
     unpack : callable
         Turns the learned tensors, ``(*runs, ...)`` each, into theta and the rates alpha.
     runs : int
@@ -77,11 +77,15 @@ def meta_gradient(
         support = type(data)(*(leaf[:shots] for leaf in data))
         query = type(data)(*(leaf[shots:] for leaf in data))
         phi, state = theta, method.rule.start(theta)
+        walked = []
         for _ in range(method.inner_steps):
             grads = grad(family.loss)(phi, support)
             if method.first_order:
                 grads = {name: g.detach() for name, g in grads.items()}
             phi, state = method.rule.step(phi, grads, state, alpha)
+            walked.append(phi)
+        if method.objective == "steps":
+            return torch.stack([family.loss(phi, query) for phi in walked]).mean(0)
         return family.loss(phi, query)
 
     losses = vmap(task_loss, in_dims=(None, None, 0))
