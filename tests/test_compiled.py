@@ -263,8 +263,8 @@ def test_a_checkpoint_of_the_other_mode_is_refused(not_compiled, tmp_path, compi
 )
 def test_what_cannot_be_compiled_is_refused_before_anything_is_drawn(family, method, named):
     generator = gen(3)
-    with pytest.raises(ValueError, match=r"compiled=True is for supervised tasks and the objectives "
-                                         rf"'query' and 'steps' .*, not for {named}; leave it out"):
+    with pytest.raises(ValueError, match=r"compiled=True is for supervised tasks and the objectives"
+                                         rf" 'query' and 'steps' .*, not for {named}; leave it"):
         next(train(family, method, generator=generator, compiled=True))
     assert torch.equal(generator.get_state(), gen(3).get_state())
 
