@@ -1,13 +1,13 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench zip clean
+.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes zip clean
 
 export PYTHON TORCH_INDEX REPOSITORY
 BIN := .venv/bin
 SOURCES := _config.yml _toc.yml pyproject.toml CITATION.cff \
-	tools/sphinx_hooks.py tools/figures_hook.py tools/repository.py \
-	$(wildcard book/*.ipynb book/*.md book/*.bib book/assets/* book/images/*) \
+	tools/sphinx_hooks.py tools/figures_hook.py tools/repository.py tools/quizzes.py \
+	$(wildcard book/*.ipynb book/*.md book/*.bib book/assets/* book/images/*) $(wildcard teach/quizzes/*) \
 	$(wildcard metasgd_core/*.py metasgd_core/*/*.py metasgd_core/widgets/* metasgd_core/widgets/*/*)
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make table       make the paper's table again (chapter 9), under 15 minutes (can be killed and resumed)"
 	@echo "make alpha-lab   train the arms of chapter 8 again, about half an hour (can be killed and resumed)"
 	@echo "make bench       time the meta-step against a plain loop and other libraries, about 8 minutes"
+	@echo "make quizzes     export the quizzes as Moodle XML into _build/quizzes"
 	@echo "make zip         pack the built book for someone without Python"
 	@echo "make clean       remove what was built; .venv stays"
 	@echo "Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu (Linux without a GPU),"
@@ -96,6 +97,9 @@ alpha-lab: .venv/.installed
 bench: .venv-bench/.installed
 	@PYTHONPATH=. .venv-bench/bin/python tools/bench.py $(ARGS)
 	@$(BIN)/python tools/bench_cartpole.py
+
+quizzes: .venv/.installed
+	@$(BIN)/python tools/quizzes.py --export _build/quizzes
 
 zip: _build/.book
 	@rm -f _build/meta-sgd-book.zip

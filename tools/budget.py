@@ -2,6 +2,8 @@
 
 python tools/budget.py            all chapters
 python tools/budget.py --write    the same, and the times in their headers made true
+
+A quiz is a page of its own and no prose of the chapter, nor is the line that leads to it.
 """
 
 import re
@@ -26,6 +28,7 @@ NO_PROSE = re.compile(
         [
             r"^(`{3,}|:{3,})\{(?:bibliography|interactive)\}(?s:.*?)^\1",  # filled in
             r"^```[a-z]*\n(?s:.*?)^```",  # code that is only shown
+            r"^\*\*Test yourself:\*\*.*$",
             r"\$\$(?s:.*?)\$\$|\$[^$]+\$",
             r"^(?:`{3,}|:{3,}).*$|^:\w+:.*$|^\(\S+\)=$|^\|[-:| ]+\|$",  # fences, options, labels
             r"\{[\w:-]+\}|<[^>]*>|https?://\S+",

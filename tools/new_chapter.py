@@ -18,7 +18,9 @@ from repository import DEFAULT
 
 TEMPLATE = Path(__file__).with_name("chapter.md")
 TOC = ROOT / "_toc.yml"
-ENTRY = re.compile(r"^(?P<start> *- file: book/)(?P<name>[0-9]{2}-[\w-]+)$", re.MULTILINE)
+ENTRY = re.compile(
+    r"^(?P<indent> *)- file: (?:book|teach/quizzes)/(?P<name>[0-9]{2}-[\w-]+)$", re.MULTILINE
+)
 
 
 def refusal(name: str) -> str | None:
@@ -49,8 +51,8 @@ def skeleton(name: str) -> Any:
 def entered(toc: str, name: str) -> str:
     """Return the table of contents with the chapter behind the last one of a smaller number."""
     *_, last = (entry for entry in ENTRY.finditer(toc) if entry["name"] < name)
-    start = next(e["start"] for e in ENTRY.finditer(toc))  # a chapter's, not a companion page's
-    return f"{toc[: last.end()]}\n{start}{name}{toc[last.end() :]}"
+    indent = next(e["indent"] for e in ENTRY.finditer(toc))  # a chapter's, not a companion page's
+    return f"{toc[: last.end()]}\n{indent}- file: book/{name}{toc[last.end() :]}"
 
 
 def main(name: str = "") -> int:

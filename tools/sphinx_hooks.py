@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import quizzes
 from docutils import nodes
 from figures_hook import Interactive, lean_assets, load_figures, make_figures
 from pictures_hook import make_pictures, set_widths
@@ -15,6 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ConfigError
+from sphinx.util.logging import getLogger
 from sphinx_external_toc.collectors import TocTreeCollectorWithStyles
 
 # All that the pages ask for. The package carries 24 MB more.
@@ -144,6 +146,16 @@ def explain_terms(
     context["body"] = body
 
 
+def make_quiz(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Make a page of a quiz, whose source is YAML."""
+    if (path := Path(app.env.doc2path(docname))).suffix == ".yml":
+        try:
+            source[0] = quizzes.page(quizzes.load(path))
+        except ValueError as fault:
+            getLogger(__name__).error(str(fault), location=docname)
+            source[0] = f"# {path.stem}\n"
+
+
 def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
     """Copy MathJax beside the pages, from the package that carries it (it needs no Django)."""
     spec = find_spec("mathjax")
@@ -172,8 +184,10 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("comments_config", {}, "html")  # Jupyter Book sets it for sphinx_comments
     app.add_config_value("repository", DEFAULT, "env")  # pages are read again when it changes
     app.add_directive("interactive", Interactive)
+    app.add_source_suffix(".yml", "myst-nb")
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("builder-inited", number_by_file)
+    app.connect("source-read", make_quiz)
     app.connect("source-read", set_address)
     app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("html-page-context", mend_roles)

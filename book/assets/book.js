@@ -21,7 +21,8 @@
   addEventListener("beforeprint", () => {
     theme = root.dataset.theme;
     root.dataset.theme = "light";
-    folded = [...document.querySelectorAll(".bd-content details.below-input:not([open])")];
+    const answers = ".bd-content :is(details.below-input, details.quiz-key):not([open])";
+    folded = [...document.querySelectorAll(answers)];
     for (const one of folded) one.open = true;
   });
   addEventListener("afterprint", () => {

@@ -210,3 +210,21 @@ def test_a_page_on_paper(browser):
         assert answer.get_attribute("open") is None
         assert solution.is_visible()
         assert page.faults == []
+
+
+def test_a_quiz_on_paper(browser):
+    """Questions and what can be answered; the reasons only in the key, on a sheet of its own."""
+    with watched(browser, f"{HTML.as_uri()}/") as page:
+        page.goto(f"{HTML.as_uri()}/teach/quizzes/06-meta-sgd.html")
+        typeset(page)
+        answer, key = page.locator(".quiz-answer").first, page.locator(".quiz-key")
+        answer.locator("summary").click()
+        assert answer.locator("p").first.is_visible()
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert answer.locator("summary").is_visible()
+        assert not answer.locator("p").first.is_visible()
+        assert key.locator("li").last.is_visible()
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert key.get_attribute("open") is None
+        assert page.faults == []
