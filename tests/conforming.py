@@ -18,7 +18,7 @@ from torch import nn
 import metasgd_core
 from metasgd_core import MAML, META_SGD, Data, Method, NeuralProcess, Sinusoid, init_alpha
 from metasgd_core.alpha import init_rule
-from metasgd_core.models import ContextMLP, ConvNet
+from metasgd_core.models import ContextMLP, ConvNet, PrototypeNet
 from metasgd_core.rules import (
     DESCENT,
     adam,
@@ -84,9 +84,11 @@ class Conv(nn.Module):
         return self.layers(x)
 
 
-def tiny_images(norm: str = "batch", filters: int = 2, device=None, **settings) -> Images:
+def tiny_images(
+    norm: str = "batch", filters: int = 2, device=None, net: type[ConvNet] = ConvNet, **settings
+) -> Images:
     """Six noisy copies each of eight random 6 x 6 images, three to be told apart."""
-    model = ConvNet(3, filters, size=6, norm=norm).double().to(device)
+    model = net(3, filters, size=6, norm=norm).double().to(device)
     return Images(model, Drawings(model).pixels.squeeze(2).to(device), 3, **settings)
 
 
@@ -97,7 +99,6 @@ DEFINED: dict = {}
 for code in EXAMPLES:
     exec(code, DEFINED)
 
-NEURAL_PROCESS = Method("neural process", "query", reads=True)
 VARIANTS = (
     replace(META_SGD, name="in the log", alpha_form="log"),
     replace(META_SGD, name="nonnegative", alpha_form="nonnegative"),
@@ -113,7 +114,7 @@ VARIANTS = (
     replace(META_SGD, name="T-net", rule=warp()),
     replace(META_SGD, name="LSTM", rule=lstm(3), inner_steps=2, first_order=True),
     replace(META_SGD, name="meta-LSTM", rule=meta_lstm(3), inner_steps=2),
-    NEURAL_PROCESS,
+    Method("reading", "query", reads=True),
     DEFINED["SIGNS"],
 )
 METHODS = metasgd_core.METHODS | {method.name: method for method in VARIANTS}
@@ -125,6 +126,7 @@ FAMILIES = {
     "sinusoid, read": Sinusoid(NeuralProcess(width=6, context=5).double()),
     "drawings": Drawings(Conv().double()),
     "images": tiny_images(turns=4),
+    "images, read": tiny_images(net=PrototypeNet),
     "measured": DEFINED["measured"],
     "cartpole": carts(),
     "navigation": walks(),
@@ -135,8 +137,8 @@ SHOTS, QUERY_SHOTS = 2, 3
 
 def fits(method: Method, family) -> bool:
     """Whether the row is meant for the family: who reads needs a reader, and so on."""
-    if method.reads or isinstance(family.model, NeuralProcess):
-        return method.reads and isinstance(family.model, NeuralProcess)
+    if method.reads or hasattr(family.model, "read"):
+        return method.reads and hasattr(family.model, "read")
     linear = all(".weight" in n or ".bias" in n for n, _ in family.model.named_parameters())
     convolves = isinstance(family.model, Conv | ConvNet)
     return method.rule.name not in ("curvature", "warp") or (linear and not convolves)

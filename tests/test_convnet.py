@@ -11,7 +11,9 @@ from conforming import tiny_images
 from torch.testing import assert_close
 
 from metasgd_core import META_SGD, Data, adapt, init_theta, meta_loss, meta_train, per_task, predict
-from metasgd_core.models import ConvNet
+from metasgd_core.models import ConvNet, PrototypeNet
+from metasgd_core.readers import read
+from metasgd_core.types import take
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))  # tools are scripts
 
@@ -117,6 +119,57 @@ def test_images_of_another_size_are_refused_in_one_sentence(x):
 def test_a_network_that_cannot_be_is_refused(given, said):
     with pytest.raises(ValueError, match=said):
         ConvNet(**given)
+
+
+def reading(shots=3, norm="batch"):
+    """Return a family whose network reads, a theta for four tasks, and their support and query."""
+    family = tiny_images(norm, filters=4, net=PrototypeNet)
+    tasks = family.sample_tasks(4, generator=gen(3))
+    data = family.sample_data(tasks, None, shots + 2, generator=gen(4))
+    return family, per_task(theta_of(family.model), (4,)), take(data, 1, 0, shots), take(
+        data, 1, shots, 2)  # fmt: skip
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+@pytest.mark.parametrize("norm", NORMS)
+def test_what_was_read_tells_the_nearest_mean(norm, shots):
+    """Logits are minus the squared distance to each class's mean, but for what all share."""
+    family, theta, support, query = reading(shots, norm)
+    phi = read(family.loss, theta, 0.0, support, model=family.model)
+    logits = family.logits(phi, query)
+    for task in range(4):
+        mine = {name: p[task] for name, p in theta.items()}
+        seen, new = (family.model.features(mine, part.x[task].flatten(0, 1)).unflatten(
+            0, (-1, family.ways)) for part in (support, query))  # fmt: skip
+        gaps = torch.stack([  # class by class, by hand
+            (new - seen[:, way].mean(0)).square().sum(-1) for way in range(family.ways)
+        ], -1)  # fmt: skip
+        assert_near([logits[task].diff(dim=-1)], [-gaps.diff(dim=-1)])
+        assert_close(logits[task].argmax(-1), gaps.argmin(-1), **EXACT)
+
+
+def test_reading_has_adapts_place_and_leaves_the_features_alone():
+    """One step reads, none leaves theta; the meta-gradient goes through the prototypes."""
+    family, theta, support, query = reading()
+    phi = read(family.loss, theta, 0.0, support, model=family.model, steps=1)
+    assert {n: p.shape for n, p in phi.items()} == {n: p.shape for n, p in theta.items()}
+    for name, p in theta.items():
+        assert torch.equal(phi[name], p) is name.startswith("convs")
+    assert read(family.loss, theta, 0.0, support, model=family.model, steps=0) == theta
+    leaf = wanted(theta)
+    family.loss(read(family.loss, leaf, 0.0, support, model=family.model), query).sum().backward()
+    for name, p in leaf.items():
+        assert (p.grad is not None and bool(p.grad.any())) is name.startswith("convs")
+
+
+def test_what_cannot_be_read_is_refused_in_one_sentence():
+    family, theta, support, _ = reading()
+    with pytest.raises(ValueError, match="a model reads its support once: steps must be 0 or 1"):
+        read(family.loss, theta, 0.0, support, model=family.model, steps=2)
+    with pytest.raises(ValueError, match=r"takes \(\.\.\., points, 1, 6, 6\)"):
+        read(family.loss, theta, 0.0, Data(support.x[..., :5], support.y), model=family.model)
+    with pytest.raises(ValueError, match="a ConvNet cannot read its support: it needs a method"):
+        read(family.loss, theta, 0.0, support, model=ConvNet(3, filters=4, size=6))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")

@@ -30,8 +30,8 @@ MAY_IMPORT = {
     "evaluation": CORE,
     "floor": {"types", "tasks"},
     "studies": {
-        "types", "models", "alpha", "adaptation", "checkpoint", "methods", "policy_gradient",
-        "meta_training", "evaluation", "floor", "tasks", "studies",
+        "types", "models", "alpha", "adaptation", "characters", "checkpoint", "methods",
+        "policy_gradient", "readers", "meta_training", "evaluation", "floor", "tasks", "studies",
     },
     "plotting": {"types", "methods", "meta_training", "evaluation"},
     "widgets": {

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from metasgd_core import studies
 from metasgd_core.checkpoint import load_checkpoint, save_checkpoint
-from metasgd_core.studies import Stored, jobs
+from metasgd_core.studies import Stored, images, jobs
 from metasgd_core.studies.__main__ import known, main, one
 from metasgd_core.studies.jobs import Job, Study
 
@@ -53,9 +53,17 @@ def elsewhere(tmp_path, monkeypatch):
 # What is stored
 
 
+#: Studies whose result is not there yet, and why; a result that has come leaves this list.
+AWAITED = dict.fromkeys(images.JOBS, "trains for hours, and chapter 12 does not read it yet")
+
+
 @pytest.mark.parametrize("name", list(known()))
 def test_every_study_has_its_stored_result(name):
     """Old headers, too, say command, date or torch; the tensors are those of its jobs."""
+    if name in AWAITED:
+        with pytest.raises(ValueError, match="there is no stored result"):
+            studies.load(name)
+        return
     stored = studies.load(name)
     assert stored.made["command"].startswith("python ")
     assert set(stored.made) <= MADE

@@ -11,22 +11,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from metasgd_core.adaptation import per_task
-from metasgd_core.alpha import init_alpha, share_alpha
+from metasgd_core.alpha import init_alpha
 from metasgd_core.characters import Characters, Split, glyphs, omniglot
 from metasgd_core.meta_training import Record, meta_train
 from metasgd_core.methods import FINE_TUNING, FOMAML, JOINT, MAML, META_SGD, REPTILE, Method
 from metasgd_core.models import ConvNet, PrototypeNet, init_theta
-from metasgd_core.readers import learner
 from metasgd_core.studies import Stored, generator, load
+from metasgd_core.studies.episodes import (
+    AT_ONCE,
+    EPISODES,
+    TEST_QUERIES,
+    VALIDATION,
+    best_pair,
+    by_steps,
+    nearest,
+    new_head,
+    right,
+)
 from metasgd_core.studies.jobs import Job, Study, together
-from metasgd_core.tasks.images import Images, ImageTasks, crop_to_ink, score_alone
-from metasgd_core.types import Data, Params, take
+from metasgd_core.tasks.images import Images, ImageTasks, crop_to_ink
+from metasgd_core.types import Data, Params
 
 #: "ANIL" learns as MAML does, and adapts the last layer alone: elsewhere its rates are 0.
 ANIL = replace(MAML, name="ANIL", alpha_shape="tensor", style=None)
@@ -36,14 +45,13 @@ BY_NAME = {m.name: m for m in (META_SGD, MAML, FOMAML, ANIL, REPTILE, PROTOTYPES
 
 META_BATCH, QUERY_SHOTS = 8, 3
 CLIP, FINAL_LR = 10.0, 0.1
-#: Test episodes, queries of each character, and so many episodes at once.
-EPISODES, TEST_QUERIES, AT_ONCE = 600, 15, 10
-#: Inner steps after which the test looks.
-STEPS = (0, 1, 3, 5)
-#: Seeds of the generators: the first theta, the training tasks, then tasks held out.
-FIRST, TRAINING, VALIDATION, TEST = 0, 1, 1000, 2000
+#: Episodes to choose rates on; and, after a joint training, its fine-tuning's rate and steps.
+TRIAL_EPISODES, TUNING_EPISODES = 200, 70
+#: Seeds of the generators: the first theta, the training tasks.
+FIRST, TRAINING = 0, 1
 
 Source = Literal["Omniglot", "glyphs"]
+SOURCES: tuple[Source, ...] = ("Omniglot", "glyphs")
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,9 @@ class Setting:
     Parameters
     ----------
     method : str
-        A key of `BY_NAME`.
+        A key of `BY_NAME`, or "random" for a network that is not trained.
     source : {"Omniglot", "glyphs"}
-        The characters to train on. Networks are tested on both.
+        The characters to train on.
     iterations, seeds : int
         Of the training.
     ways, shots : int
@@ -152,21 +160,24 @@ def family(setting: Setting, part: Characters, *, training: bool = False) -> Ima
     if training and setting.method == "joint":
         turned = torch.cat([images.rot90(k, (-2, -1)) for k in range(4)])
         model = ConvNet(len(turned), setting.filters, norm=setting.norm)
-        # As many drawings a meta-iteration as the others see.
-        return Joint(model, turned, ways=setting.meta_batch * setting.ways * 2)
+        # Two drawings each, and so as many a meta-iteration as the others see.
+        ways = setting.meta_batch * setting.ways * (setting.shots + QUERY_SHOTS) // 2
+        return Joint(model, turned, ways)
     model = net(setting.ways, setting.filters, norm=setting.norm)
     return Images(model, images, setting.ways, turns=4 if training else 1)
 
 
 def rates(setting: Setting) -> tuple[float, tuple[float, ...]]:
     """Return the outer rate and the first inner rates: the setting's own, or the chosen ones."""
-    if setting.lr is not None and setting.alpha is not None:
-        return setting.lr, setting.alpha
-    chosen = load("image-rates").notes["chosen"][setting.method]
-    return chosen["lr"], (chosen["alpha"],)
+    lr, alpha = setting.lr, setting.alpha
+    if lr is None or alpha is None:
+        chosen = load("image-rates").notes["chosen"][setting.method]
+        lr = chosen["lr"] if lr is None else lr
+        alpha = (chosen["alpha"],) if alpha is None else alpha
+    return lr, alpha
 
 
-def first(setting: Setting, model: Any, alphas: tuple[float, ...]) -> tuple[Params, Params]:
+def first(setting: Setting, model: nn.Module, alphas: tuple[float, ...]) -> tuple[Params, Params]:
     """Return theta and alpha from which a training begins, ``(seeds, *shape)``."""
     method, runs = BY_NAME[setting.method], (setting.seeds,)
     trials = len(alphas) > 1
@@ -199,92 +210,8 @@ def train(
     )
 
 
-@torch.no_grad()
-def right(
-    tasks: Images, theta: Params, alpha: Params | float, method: Method, *, shots: int,
-    steps: tuple[int, ...] = STEPS, episodes: int = EPISODES, seed: int = TEST,
-    alone: bool = True,
-) -> dict[str, Tensor]:
-    """Test on episodes that are the same for all methods.
-
-    Returns
-    -------
-    dict of str to Tensor
-        ``"1 steps"`` with all queries of a task together, ``"1 steps, alone"`` with each beside
-        the support only, and so on: how many of the ``15 * ways`` queries were told right, uint8
-        or int16, ``(seeds, episodes)``.
-    """
-    learn, random = learner(tasks.model, method), generator(seed)
-    runs, queries = (len(next(iter(theta.values()))),), TEST_QUERIES * tasks.ways
-    if method.reads:
-        steps = (1,)
-    found: dict[str, list[Tensor]] = {}
-    for _ in range(0, episodes, AT_ONCE):
-        drawn = tasks.sample_tasks(AT_ONCE, generator=random)
-        data = tasks.sample_data(drawn, None, shots + TEST_QUERIES, generator=random)
-        data = Data(*(leaf.expand(*runs, *leaf.shape) for leaf in data))
-        support, query = take(data, 2, 0, shots), take(data, 2, shots, TEST_QUERIES)
-        batch = (*runs, AT_ONCE)
-        phi, shared, done = per_task(theta, batch), share_alpha(theta, alpha, batch), 0
-        for step in steps:
-            phi = learn(tasks.loss, phi, shared, support, steps=step - done, first_order=True)
-            done = step
-            scores = {f"{step} steps": tasks.score(phi, query)}
-            if alone and step:
-                scores[f"{step} steps, alone"] = score_alone(tasks, phi, support, query)
-            for name, score in scores.items():
-                found.setdefault(name, []).append((queries * score).round())
-    small = torch.uint8 if queries < 256 else torch.int16
-    return {name: torch.cat(parts, -1).to(small) for name, parts in found.items()}
-
-
-#: Fine-tuning is tried at so many rates, and looked at after so many steps.
-FINE_RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-FINE_STEPS = (1, 2, 5, 10, 20, 50)
-
-
-def new_head(theta: Params, model: nn.Module) -> Params:
-    """Return theta under a last layer of zeros, which prefers no class."""
-    runs = next(iter(theta.values())).shape[:1]
-    return {name: theta[name] if name.startswith("convs") else p.new_zeros(*runs, *p.shape)
-            for name, p in model.named_parameters()}  # fmt: skip
-
-
-def fine_tuned(
-    theta: Params, setting: Setting, split: Split, episodes: int
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Choose rate and steps on validation alphabets, and test them: what was right, the choice."""
-    tried = {}
-    chosen_on = family(setting, split.validation)
-    theta = new_head(theta, chosen_on.model)
-    for rate in FINE_RATES:
-        found = right(chosen_on, theta, rate, FINE_TUNING, shots=setting.shots, steps=FINE_STEPS,
-                      episodes=episodes // 3, seed=VALIDATION, alone=False)
-        for step, part in _steps(found):
-            tried[rate, step] = part.double().mean().item()
-    rate, step = max(tried, key=lambda pair: tried[pair])
-    found = right(family(setting, split.evaluation), theta, rate, FINE_TUNING,
-                  shots=setting.shots, steps=(step,), episodes=episodes)
-    return {name.replace(f"{step} steps", "best"): part for name, part in found.items()}, {
-        "rate": rate, "steps": step
-    }
-
-
-def nearest(tasks: Images, *, shots: int, episodes: int = EPISODES, seed: int = TEST) -> Tensor:
-    """Return how many queries were right by the nearest drawing, by the cosine of the pixels."""
-    random, found = generator(seed), []
-    for _ in range(0, episodes, AT_ONCE):
-        drawn = tasks.sample_tasks(AT_ONCE, generator=random)
-        x, y = tasks.sample_data(drawn, None, shots + TEST_QUERIES, generator=random)
-        x = torch.nn.functional.normalize(x.flatten(-3), dim=-1)
-        known, new = x[:, :shots].flatten(1, 2), x[:, shots:].flatten(1, 2)
-        likest = (new @ known.mT).argmax(-1) % tasks.ways
-        found.append((likest == y[:, shots:].flatten(1)).sum(-1))
-    return torch.cat(found)
-
-
 def learned(setting: Setting, job: Job) -> tuple[Params, Params, dict[str, Tensor]]:
-    """Train as a job: theta, alpha, and the losses on the way."""
+    """Train as a job: theta, alpha, and the losses and seconds on the way."""
     if job.quick:
         setting = replace(setting, iterations=4)
     every = max(1, setting.iterations // 60)
@@ -297,47 +224,78 @@ def learned(setting: Setting, job: Job) -> tuple[Params, Params, dict[str, Tenso
 
 def try_rates(job: Job) -> Stored:
     """Train with one outer rate and several inner ones, and test on validation alphabets."""
-    setting, episodes = RATES[job.name], 10 if job.quick else EPISODES // 3
+    setting, split = RATES[job.name], characters(RATES[job.name].source)
     theta, alpha, curve = learned(setting, job)
-    split, method = characters(setting.source), BY_NAME[setting.method]
     tasks = family(setting, split.validation)
+    told = partial(right, tasks, shots=setting.shots, seed=VALIDATION, alone=False,
+                   episodes=_enough(job, TRIAL_EPISODES))  # fmt: skip
     if setting.method == "joint":
-        _, best = fine_tuned(theta, setting, split, episodes)
-        theta, alpha, method = new_head(theta, tasks.model), best["rate"], FINE_TUNING
-    found = right(tasks, theta, alpha, method, shots=1, episodes=episodes, seed=VALIDATION,
-                  steps=(best["steps"],) if method is FINE_TUNING else STEPS, alone=False)
-    return Stored(found | curve, {})
+        theta = new_head(theta, tasks.model)
+        rate, step = best_pair(tasks, theta, shots=setting.shots,
+                               episodes=_enough(job, TUNING_EPISODES))
+        return Stored(told(theta, rate, FINE_TUNING, steps=(step,)) | curve, {})
+    return Stored(told(theta, alpha, BY_NAME[setting.method]) | curve, {})
 
 
 def train_and_test(job: Job, study: str) -> Stored:
-    """Train one setting, and test it on its own source; 5-way 1-shot networks on the other, too.
+    """Train one setting and test it, 5-way 1-shot networks on both sources.
 
-    Stored are how many queries of each episode were told right, and the loss on the way; of the
-    networks that chapters use, theta and alpha in half precision, as they were tested.
+    Stored are how many queries of each episode were told right, at 5 ways also each alone; the loss
+    on the way; and of the networks that chapters use, theta and alpha in half precision, as they
+    were tested.
     """
-    setting = JOBS[study][job.name]
-    episodes = 10 if job.quick else EPISODES
-    split = characters(setting.source)
+    setting, episodes = JOBS[study][job.name], _enough(job, EPISODES)
+    tested = SOURCES if (setting.ways, setting.shots) == (5, 1) else (setting.source,)
+    splits = {source: characters(source) for source in tested}  # or say at once that it is not here
     if setting.method == "random":
-        tasks = family(setting, split.evaluation)
-        theta = init_theta(tasks.model, generator=generator(FIRST), runs=(setting.seeds,))
-        return Stored(*fine_tuned(theta, setting, split, episodes))
+        return untrained(setting, splits, job)
     theta, alpha, tensors = learned(setting, job)
     if setting.method == "joint":
-        found, best = fine_tuned(theta, setting, split, episodes)
-        return Stored(tensors | found, best)
+        return Stored(tensors | fine_tuned(theta, setting, splits[setting.source], job), {})
     if study in ("images", "image-long"):
         theta, alpha = ({n: p.half() for n, p in part.items()} for part in (theta, alpha))
         tensors |= {f"theta.{n}": p for n, p in theta.items()}
         if setting.method == "Meta-SGD":
             tensors |= {f"alpha.{n}": a for n, a in alpha.items()}
         theta, alpha = ({n: p.float() for n, p in part.items()} for part in (theta, alpha))
-    sources: tuple[Source, ...] = ("Omniglot", "glyphs")
-    for source in sources if (setting.ways, setting.shots) == (5, 1) else (setting.source,):
-        found = right(family(setting, characters(source).evaluation), theta, alpha,
-                      BY_NAME[setting.method], shots=setting.shots, episodes=episodes)
+    for source, split in splits.items():
+        # 300 queries, each beside up to 100 drawings, would take an hour and 20 GB.
+        found = right(family(setting, split.evaluation), theta, alpha, BY_NAME[setting.method],
+                      shots=setting.shots, episodes=episodes, alone=setting.ways == 5)
         tensors |= {f"{source}, {name}": part for name, part in found.items()}
     return Stored(tensors, {})
+
+
+def untrained(setting: Setting, splits: dict[Source, Split], job: Job) -> Stored:
+    """Test what learns nothing beforehand: a random network, fine-tuned, and the nearest drawing.
+
+    The latter on the images as they are, ``"Omniglot, nearest, raw"``, and cropped to their ink.
+    """
+    near = {
+        f"{source}, nearest, {name}": nearest(
+            family(replace(setting, cropped=name == "cropped"), split.evaluation),
+            shots=setting.shots, episodes=_enough(job, EPISODES),
+        )
+        for source, split in splits.items() for name in ("raw", "cropped")
+    }
+    split = splits[setting.source]
+    model = family(setting, split.evaluation).model
+    theta = init_theta(model, generator=generator(FIRST), runs=(setting.seeds,))
+    return Stored(near | fine_tuned(theta, setting, split, job), {})
+
+
+def fine_tuned(theta: Params, setting: Setting, split: Split, job: Job) -> dict[str, Tensor]:
+    """Choose rate and steps on validation alphabets, and test a new head with them."""
+    tasks = family(setting, split.validation)
+    theta = new_head(theta, tasks.model)
+    rate, steps = best_pair(tasks, theta, shots=setting.shots,
+                            episodes=_enough(job, TRIAL_EPISODES))
+    found = right(family(setting, split.evaluation), theta, rate, FINE_TUNING,
+                  shots=setting.shots, steps=(steps,), episodes=_enough(job, EPISODES))
+    return {
+        "chosen": torch.tensor([rate, steps], dtype=torch.float64),
+        "best": found[f"{steps} steps"], "best, alone": found[f"{steps} steps, alone"],
+    }
 
 
 def chosen(parts: dict[str, Stored]) -> dict[str, Stored]:
@@ -345,20 +303,19 @@ def chosen(parts: dict[str, Stored]) -> dict[str, Stored]:
     best: dict[str, dict[str, float]] = {}
     for name, (lrs, alphas) in TRIALS.items():
         trials = {
-            (lr, alpha, step): found[index].double().mean().item()
+            (lr, alpha, steps): told[index].double().mean().item() / (TEST_QUERIES * Setting.ways)
             for lr in lrs
-            for step, found in _steps(parts[f"{name}, outer rate {lr:g}"].tensors)
+            for steps, told in by_steps(parts[f"{name}, outer rate {lr:g}"].tensors).items()
             for index, alpha in enumerate(alphas)
         }
-        lr, alpha, step = max(trials, key=lambda trial: trials[trial])
-        best[name] = {"lr": lr, "alpha": alpha, "steps": step,
-                      "accuracy": trials[lr, alpha, step] / (TEST_QUERIES * 5)}  # fmt: skip
+        lr, alpha, steps = max(trials, key=lambda trial: trials[trial])
+        best[name] = {"lr": lr, "alpha": alpha, "steps": steps,
+                      "accuracy": trials[lr, alpha, steps]}  # fmt: skip
     return {"image-rates": together(parts, chosen=best)}
 
 
-def _steps(tensors: dict[str, Tensor]) -> list[tuple[int, Tensor]]:
-    return [(int(name.split()[0]), found) for name, found in tensors.items()
-            if name.endswith(" steps") and not name.startswith("0")]  # fmt: skip
+def _enough(job: Job, episodes: int) -> int:
+    return AT_ONCE if job.quick else episodes
 
 
 def summary(found: Stored) -> str:
