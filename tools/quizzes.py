@@ -224,7 +224,8 @@ def short(one: Question) -> str:
 
 
 def fold(title: str, body: str, kind: str) -> str:
-    return f"`````{{dropdown}} {title}\n:class-container: {kind}\n\n{body}\n`````"
+    # With colons: a title after backticks may not hold any, and answers hold code.
+    return f":::{{dropdown}} {title}\n:class-container: {kind}\n\n{body}\n:::"
 
 
 def answers(one: Question) -> list[str]:

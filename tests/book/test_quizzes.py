@@ -19,7 +19,7 @@ from notebooks import read
 import metasgd_core
 
 #: Chapters whose quiz is written with them.
-COMING = {1, 2, 3, 4, 5, 7, 8, 9, 14, 15, 16, 10, 11, 12, 13, 17, 18}
+COMING = {10, 11, 12, 13, 17, 18}
 ALL = quizzes.load_all()
 each_quiz = pytest.mark.parametrize("quiz", ALL, ids=lambda quiz: quiz.name)
 CHECKED = [(quiz.name, one) for quiz in ALL for one in quiz.questions if one.check]
@@ -77,7 +77,7 @@ def test_an_answer_is_derived_a_second_time(name, one):
     found = value(one.check)
     if one.kind == "number":
         (right,) = (float(each.text) for each in one.options if each.right)
-        assert abs(float(found) - right) <= one.tolerance / 2
+        assert abs(float(torch.as_tensor(found).detach()) - right) <= one.tolerance / 2
     else:
         assert found is True
 
@@ -271,11 +271,12 @@ def test_formulas_and_code_reach_moodle():
 
 def test_all_that_is_read_can_be_translated(tmp_path):
     """Sphinx's gettext finds each question, answer and reason as it stands."""
-    quiz = ALL[0]
+    (quiz,) = (quiz for quiz in ALL if quiz.name == "06-meta-sgd")
     source = tmp_path / "source"
     source.mkdir()
     (source / "conf.py").write_text(
-        "extensions = ['myst_parser', 'sphinx_design']\nmyst_enable_extensions = ['dollarmath']\n"
+        "extensions = ['myst_parser', 'sphinx_design']\n"
+        "myst_enable_extensions = ['colon_fence', 'dollarmath']\n"
     )
     (source / "index.md").write_text(quizzes.page(quiz), encoding="utf-8")
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "gettext", source, tmp_path / "pot"]
