@@ -23,7 +23,7 @@ help:
 	@echo "make results     train again what chapters 3, 7, 15 and 16 read, about 80 minutes (can be killed and resumed)"
 	@echo "make table       make the paper's table again (chapter 9), under 15 minutes (can be killed and resumed)"
 	@echo "make alpha-lab   train the arms of chapter 8 again, about half an hour (can be killed and resumed)"
-	@echo "make bench       time the meta-step against a plain loop and other libraries, about 8 minutes"
+	@echo "make bench       time the meta-step against a plain loop and other libraries, about 10 minutes"
 	@echo "make quizzes     export the quizzes as Moodle XML into _build/quizzes"
 	@echo "make zip         pack the built book for someone without Python"
 	@echo "make clean       remove what was built; .venv stays"
@@ -96,6 +96,7 @@ alpha-lab: .venv/.installed
 
 bench: .venv-bench/.installed
 	@PYTHONPATH=. .venv-bench/bin/python tools/bench.py $(ARGS)
+	@PYTHONPATH=. .venv-bench/bin/python tools/bench_conv.py
 	@$(BIN)/python tools/bench_cartpole.py
 
 quizzes: .venv/.installed

@@ -19,12 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))  # the tools are scripts, and tested as modules
 
 import bench  # noqa: E402
+import bench_conv  # noqa: E402
 import bench_report  # noqa: E402
 import bench_ways  # noqa: E402
 from bench_report import COMPILED, EAGER, ms, pays_after, ratio  # noqa: E402
 
 PAGE = (ROOT / "book" / "speed.md").read_text(encoding="utf-8")
 STORED = bench.stored()
+STORED_CONV = bench_conv.stored()
 GROUPS = ["4 tasks", "25 tasks", "100 tasks", "1000 tasks"]
 
 
@@ -232,11 +234,12 @@ def test_ratios_are_of_the_same_round():
 
 def test_the_page_shows_what_is_stored():
     """Every table in its place, once, and no block that is not made from the figures."""
-    for name, block in bench_report.blocks(STORED).items():
+    blocks = bench_report.blocks(STORED) | bench_conv.blocks(STORED_CONV)
+    for name, block in blocks.items():
         assert block
         begin, end = bench_report.BEGIN.format(name), bench_report.END
         assert PAGE.count(f"{begin}\n\n{block}\n\n{end}") == 1, name
-    assert PAGE.count("<!--") == 2 * len(bench_report.blocks(STORED))
+    assert PAGE.count("<!--") == 2 * len(blocks)
 
 
 def test_a_processor_measured_again_replaces_its_own_figures(tmp_path, monkeypatch, report):
@@ -325,6 +328,41 @@ def test_what_the_page_says_of_compiling_and_runs(report, times):
     assert all(after[i] > after[i + 1] for i in range(3))
     assert after[0] > 1000
     assert max(after) < 60_000 / 2
+
+
+@pytest.mark.parametrize("report", STORED_CONV.values(), ids=STORED_CONV)
+def test_what_the_page_says_of_convolutions(report):
+    groups = ["4 tasks", "16 tasks"]
+    assert list(report["groups"]) == groups
+    assert max(report["apart"].values()) <= bench.SAME
+    loops = [ratio(report, group, "loop", "ours") for group in groups]
+    assert all(2 < low < high < 4.2 for _, low, high in loops)
+    assert loops[0][2] < loops[1][1]  # the handicap grows
+    for group in groups:
+        for way in ("vmap", "grouped"):
+            assert ratio(report, group, way, "ours")[1] > 1, (group, way)
+            assert 1.25 < ratio(report, group, way, "ours")[0] < 1.75, (group, way)
+
+
+def test_the_bench_of_convolutions_measures_and_stores(tmp_path, monkeypatch, capsys):
+    """With a small network: all ways give one meta-gradient, and one that does not is not timed."""
+    small, page, result = bench_conv.family, tmp_path / "page.md", tmp_path / "speed.json"
+    page.write_text(PAGE, encoding="utf-8")
+    monkeypatch.setattr(bench_conv, "RESULT", result)
+    monkeypatch.setattr(bench_conv, "pin", lambda: None)
+    monkeypatch.setattr(bench, "TURN", 0.0)
+    monkeypatch.setattr(bench_conv, "family", lambda way, *rest, filters=2: small(
+        way, *rest, filters=2))
+    monkeypatch.setattr(bench_conv, "put", lambda blocks: bench_report.put(blocks, page))
+    bench_conv.main(["--tasks", "2", "--rounds", "1", "--write"])
+    (report,) = bench_conv.stored().values()
+    assert all(report.keys() == other.keys() for other in STORED_CONV.values())
+    assert report["groups"]["2 tasks"].keys() == bench_conv.WAYS.keys()
+    assert bench_conv.tables(report) in page.read_text(encoding="utf-8")
+    assert bench_conv.tables(report) in capsys.readouterr().out
+    monkeypatch.setitem(bench_conv.WAYS, "loop", lambda *args: 2 * bench_conv.WAYS["vmap"](*args))
+    with pytest.raises(SystemExit, match=r"^Not the meta-gradient of ours .*: loop \("):
+        bench_conv.main(["--tasks", "2", "--rounds", "1"])
 
 
 def test_arithmetic_of_a_meta_step():

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from bench_report import tables, write_page
 from bench_ways import PARTS, QUERY_SHOTS, SHOTS, Way, missing, operations, start, ways
+from torch import Tensor
 
 from metasgd_core import MLP, Sinusoid
 from metasgd_core.studies.jobs import processor
@@ -50,18 +51,22 @@ def pin() -> int | None:
 
 
 def check_agreement(ways: dict[str, Way]) -> dict[str, float]:
-    """Return how far each way's meta-gradient is from the first's.
-
-    Raises
-    ------
-    SystemExit
-        If one is not the same up to rounding: it computes something else.
-    """
+    """Return how far each way's meta-gradient is from the first's, see `check_same`."""
     theta, alpha, generator = start(torch.float64)
     family = Sinusoid(MLP().double())
     tasks = family.sample_tasks(7, generator=generator)
     points = family.sample_data(tasks, None, SHOTS + QUERY_SHOTS, generator=generator)
-    found = {name: way.gradient(theta, alpha, points) for name, way in ways.items()}
+    return check_same({name: way.gradient(theta, alpha, points) for name, way in ways.items()})
+
+
+def check_same(found: dict[str, Tensor]) -> dict[str, float]:
+    """Return how far each meta-gradient is from the first, relative to its largest entry.
+
+    Raises
+    ------
+    SystemExit
+        If one is not the same up to rounding: its way computes something else.
+    """
     first, reference = next(iter(found.items()))
     scale = reference.abs().max()
     apart = {name: float((g - reference).abs().max() / scale) for name, g in found.items()}

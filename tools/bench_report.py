@@ -145,9 +145,14 @@ def blocks(stored: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def write_page(stored: dict[str, dict[str, Any]], page: Path = PAGE) -> None:
+    """Write the tables of all processors into the page."""
+    put(blocks(stored), page)
+
+
+def put(blocks: dict[str, str], page: Path = PAGE) -> None:
     """Put each group of tables between its two markers."""
     text = page.read_text(encoding="utf-8")
-    for name, block in blocks(stored).items():
+    for name, block in blocks.items():
         begin = text.index(BEGIN.format(name))
         end = text.index(END, begin)
         text = f"{text[:begin]}{BEGIN.format(name)}\n\n{block}\n\n{text[end:]}"
