@@ -31,13 +31,14 @@ class Method:
     ----------
     name : str
         As it stands in figures and tables.
-    objective : {"query", "steps", "joint", "reptile", "none"}
+    objective : {"query", "steps", "shots", "joint", "reptile", "none"}
         What the outer loop minimises, a mean over tasks. ``"query"``: the query loss of the
-        adapted phi. ``"steps"``: the mean of the query losses after each inner step. ``"joint"``:
-        the loss of theta itself on support and query points together. ``"reptile"``: half the
-        squared distance from theta to phi, phi held constant, whose gradient is theta - phi; phi is
-        trained on the support and query points together, another minibatch at each step.
-        ``"none"``: nothing is learned across tasks.
+        adapted phi. ``"steps"``: the mean of the query losses after each inner step. ``"shots"``:
+        that after all the support points, half of them, … one. ``"joint"``: the loss of theta
+        itself on support and query points together. ``"reptile"``: half the squared distance from
+        theta to phi, phi held constant, whose gradient is theta - phi; phi is trained on the
+        support and query points together, another minibatch at each step. ``"none"``: nothing is
+        learned across tasks.
     inner_steps : int
         Steps taken in training; any number may be taken at test.
     first_order : bool
@@ -70,7 +71,7 @@ class Method:
     """
 
     name: str
-    objective: Literal["query", "steps", "joint", "reptile", "none"]
+    objective: Literal["query", "steps", "shots", "joint", "reptile", "none"]
     inner_steps: int = 1
     first_order: bool = False
     alpha_shape: AlphaShape = "scalar"
@@ -83,19 +84,19 @@ class Method:
 
     def __post_init__(self) -> None:
         allowed = {
-            "objective": ("query", "steps", "joint", "reptile", "none"),
+            "objective": ("query", "steps", "shots", "joint", "reptile", "none"),
             "alpha_shape": ("scalar", "tensor", "entry"),
             "alpha_form": ("raw", "log", "nonnegative"),
         }
         for field, values in allowed.items():
             if getattr(self, field) not in values:
                 raise ValueError(f"{field} must be one of {values}, got {getattr(self, field)!r}")
-        adapts = self.objective in ("query", "steps", "reptile")
+        adapts = self.objective in ("query", "steps", "shots", "reptile")
         check_count(f"inner_steps of {self.name}", self.inner_steps, least=1 if adapts else 0)
-        if self.learn_alpha and self.objective not in ("query", "steps"):
+        if self.learn_alpha and self.objective not in ("query", "steps", "shots"):
             raise ValueError(
                 f"{self.name} cannot learn alpha: the objective {self.objective!r} does not "
-                "depend on it; only 'query' and 'steps' do"
+                "depend on it; only 'query', 'steps' and 'shots' do"
             )
         if self.credit_sampling and self.objective != "query":
             raise ValueError(
@@ -107,10 +108,12 @@ class Method:
                 f"{self.name} has the rule {self.rule.name!r}, whose numbers are learned as they "
                 'are, by adapting: use alpha_form="raw" and reads=False'
             )
-        if self.reads and (self.objective != "query" or self.inner_steps != 1 or self.learn_alpha):
+        if self.reads and (
+            self.objective not in ("query", "shots") or self.inner_steps != 1 or self.learn_alpha
+        ):
             raise ValueError(
                 f"{self.name} reads its support, once and without a rate: use the objective "
-                "'query', inner_steps=1 and learn_alpha=False"
+                "'query' or 'shots', inner_steps=1 and learn_alpha=False"
             )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from metasgd_core.adaptation import per_task
 from metasgd_core.alpha import share_alpha
 from metasgd_core.methods import Method
+from metasgd_core.models import Reader
 from metasgd_core.policy_gradient import PolicyFamily
 from metasgd_core.readers import learner
 from metasgd_core.types import Params, TaskFamily, check_count, take
@@ -50,6 +52,10 @@ class Points:
         """Return the support set, the same at every step unless it is collected."""
         self.collected.append((phi, self._part(phi, 0, self.shots)))
         return self.collected[-1][1]
+
+    def some(self, phi: Params, step: int, *, begin: int, end: int) -> Any:
+        """Return a part of the support set."""
+        return self._part(phi, begin, end - begin)
 
     def minibatch(self, phi: Params, step: int) -> Any:
         """Return Reptile's: it walks through all the points, `shots` at a time."""
@@ -92,6 +98,29 @@ def steps(
                  first_order=method.first_order)  # fmt: skip
     walked = [phi for phi, _ in points.collected[1:]] + [last]
     return torch.stack([family.loss(phi, points.query(phi)) for phi in walked]).mean(0)
+
+
+def shots(
+    family: TaskFamily, theta: Params, alpha: Params, method: Method, points: Points
+) -> Tensor:
+    """Return the mean query loss after K support points, K/2, K/4, ... 1: one phi for each.
+
+    All on the same query points. A recurrent model goes on from the phi of fewer points.
+    """
+    learn, phi, losses, before = learner(family.model, method), theta, [], 0
+    goes_on = method.reads and getattr(family.model, "recurrent", False)
+    for n in halves(points.shots):
+        start, begin = (phi, before) if goes_on else (theta, 0)
+        phi = learn(family.loss, start, alpha, partial(points.some, begin=begin, end=n),
+                    steps=method.inner_steps, first_order=method.first_order)  # fmt: skip
+        losses.append(family.loss(phi, points.query(phi)))
+        before = n
+    return torch.stack(losses).mean(0)
+
+
+def halves(n: int) -> list[int]:
+    """Return n, its half, that one's half, ... 1, rounded down, the least first."""
+    return [n >> k for k in reversed(range(n.bit_length()))]
 
 
 def joint(
@@ -144,6 +173,7 @@ class Objective(NamedTuple):
 OBJECTIVES = {
     "query": Objective(query),
     "steps": Objective(steps),
+    "shots": Objective(shots),
     "joint": Objective(joint),
     "reptile": Objective(reptile, "sgd", 1.0),
     "none": Objective(None),
@@ -210,7 +240,9 @@ def meta_loss(
     axis = theta[name].ndim - parameter.ndim + 1  # runs, and the tasks
     batch = tuple(tasks[0].shape[:axis])
     alpha = share_alpha(theta, alpha, batch, method.rule)
-    theta = per_task(theta, batch)
+    # A reader's tasks share its weights to the end: once for all of them is enough.
+    once = method.reads and isinstance(family.model, Reader)
+    theta = per_task(theta, (*batch[:-1], 1) if once else batch)
     if data is None and not family.on_policy:
         data = family.sample_data(tasks, theta, shots + query_shots, generator=generator)
     points = Points(family, tasks, shots, query_shots, generator, axis, data)

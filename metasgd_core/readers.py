@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from metasgd_core.adaptation import adapt
 from metasgd_core.methods import Method
-from metasgd_core.models import NeuralProcess
+from metasgd_core.models import Reader
 from metasgd_core.types import Params, check_count
 
 
@@ -69,7 +69,7 @@ def read(
     if not steps:
         return dict(theta)
     data = support(theta, 0) if callable(support) else support
-    found = cast(NeuralProcess, model).read(theta, data)
+    found = cast(Reader, model).read(theta, data)
     for name, leaf in found.items():
         if name not in theta or leaf.ndim != theta[name].ndim:
             raise ValueError(

@@ -18,7 +18,15 @@ from torch import nn
 import metasgd_core
 from metasgd_core import MAML, META_SGD, Data, Method, NeuralProcess, Sinusoid, init_alpha
 from metasgd_core.alpha import init_rule
-from metasgd_core.models import ContextMLP, ConvNet, PrototypeNet
+from metasgd_core.models import (
+    GRU,
+    ContextMLP,
+    ConvNet,
+    LinearAttention,
+    MemoryNetwork,
+    PrototypeNet,
+    Transformer,
+)
 from metasgd_core.rules import (
     DESCENT,
     adam,
@@ -99,6 +107,7 @@ DEFINED: dict = {}
 for code in EXAMPLES:
     exec(code, DEFINED)
 
+READS = Method("reads", "query", reads=True)
 VARIANTS = (
     replace(META_SGD, name="in the log", alpha_form="log"),
     replace(META_SGD, name="nonnegative", alpha_form="nonnegative"),
@@ -114,16 +123,27 @@ VARIANTS = (
     replace(META_SGD, name="T-net", rule=warp()),
     replace(META_SGD, name="LSTM", rule=lstm(3), inner_steps=2, first_order=True),
     replace(META_SGD, name="meta-LSTM", rule=meta_lstm(3), inner_steps=2),
-    Method("reading", "query", reads=True),
+    replace(META_SGD, name="several shots", objective="shots"),
+    READS,
+    replace(READS, name="reads several shots", objective="shots"),
     DEFINED["SIGNS"],
 )
+#: Models that read, small.
+READERS: dict[str, nn.Module] = {
+    "neural process": NeuralProcess(width=6, context=5),
+    "GRU": GRU(hidden=5, width=4),
+    "memory network": MemoryNetwork(hidden=4, width=4, slots=3, row=4),
+    "attention": Transformer(False, width=4, heads=2, hidden=5),
+    "causal transformer": Transformer(True, width=4, heads=2, hidden=5),
+    "linear attention": LinearAttention((1, 4, 3, 1)),
+}
 METHODS = metasgd_core.METHODS | {method.name: method for method in VARIANTS}
 
 FAMILIES = {
     "sinusoid": sines(),
     "varying frequency": Sinusoid.varying_frequency(sines(activation="tanh").model),
     "sinusoid, context": Sinusoid(ContextMLP((1, 4, 1), context=2).double()),
-    "sinusoid, read": Sinusoid(NeuralProcess(width=6, context=5).double()),
+    **{f"sinusoid, {name}": Sinusoid(model.double()) for name, model in READERS.items()},
     "drawings": Drawings(Conv().double()),
     "images": tiny_images(turns=4),
     "images, read": tiny_images(net=PrototypeNet),

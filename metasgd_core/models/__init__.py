@@ -5,6 +5,7 @@ A module here is architecture only. The numbers live in a ``Params`` dict, and
 every task of a batch.
 """
 
+from metasgd_core.models.attention import LinearAttention, Transformer, step_as_attention
 from metasgd_core.models.context import ContextMLP
 from metasgd_core.models.convnet import ConvNet, PrototypeNet
 from metasgd_core.models.init import init_theta, run_axes
@@ -12,8 +13,11 @@ from metasgd_core.models.mlp import ACTIVATIONS, MLP
 from metasgd_core.models.policy import GaussianMLP
 from metasgd_core.models.prediction import predict
 from metasgd_core.models.process import NeuralProcess
+from metasgd_core.models.reader import Reader
+from metasgd_core.models.sequence import GRU, MemoryNetwork
 
 __all__ = [
-    "ACTIVATIONS", "MLP", "ContextMLP", "ConvNet", "GaussianMLP", "NeuralProcess", "PrototypeNet",
-    "init_theta", "predict", "run_axes",
+    "ACTIVATIONS", "GRU", "MLP", "ContextMLP", "ConvNet", "GaussianMLP", "LinearAttention",
+    "MemoryNetwork", "NeuralProcess", "PrototypeNet", "Reader", "Transformer", "init_theta",
+    "predict", "run_axes", "step_as_attention",
 ]

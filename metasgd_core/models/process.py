@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from metasgd_core.models.mlp import MLP
-from metasgd_core.models.prediction import predict
+from metasgd_core.models.reader import Reader, network, shared
 from metasgd_core.types import Data, Params
 
 
-class NeuralProcess(nn.Module):
+class NeuralProcess(Reader):
     r"""A network that predicts from a summary of the support points, their mean encoding.
 
     .. math:: c = \frac1K \sum_k e(x_k, y_k), \qquad \hat y(x) = d(x, c)
@@ -41,19 +41,13 @@ class NeuralProcess(nn.Module):
         self.encoder = MLP((inputs + outputs, width, width, context))
         self.decoder = MLP((inputs + context, width, width, outputs))
 
-    def first_parameter(self, name: str, generator: torch.Generator) -> Tensor:
-        """Return the context of a model that has read nothing, zeros."""
-        return self.context.detach()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(shots, inputs)`` to ``(shots, outputs)`` with the module's own context."""
-        return self.decoder(torch.cat([x, self.context.expand(*x.shape[:-1], -1)], dim=-1))
-
     def read(self, theta: Params, support: Data) -> Params:
         """Return the context of each task, ``(*batch, context)``, as the leaf to put into theta."""
-        points = torch.cat([support.x, support.y], dim=-1)
-        encoder = {
-            name.removeprefix("encoder."): p
-            for name, p in theta.items() if name.startswith("encoder.")
-        }
-        return {"context": predict(self.encoder, encoder, points).mean(dim=-2)}
+        weights = shared(theta, support.x.ndim - 3)
+        return {"context": network(weights, "encoder", self.points(support)).mean(dim=-2)}
+
+    def run(self, phi: Params, x: Tensor) -> Tensor:
+        """Map ``(*batch, points, inputs)`` to ``(*batch, points, outputs)`` by the context."""
+        context = phi["context"].unsqueeze(-2).expand(*x.shape[:-1], -1)
+        known = torch.cat([x / self.scale, context], dim=-1)
+        return network(shared(phi, x.ndim - 3), "decoder", known)
