@@ -29,9 +29,9 @@ MAY_IMPORT = {
     "meta_training": {"types", "methods", "training"},
     "evaluation": CORE,
     "floor": {"types", "tasks"},
-    "studies": {
-        "types", "models", "alpha", "adaptation", "characters", "checkpoint", "methods",
-        "policy_gradient", "readers", "meta_training", "evaluation", "floor", "tasks", "studies",
+    "studies": CORE | {
+        "characters", "checkpoint", "policy_gradient", "meta_training", "evaluation", "floor",
+        "tasks", "studies",
     },
     "plotting": {"types", "methods", "meta_training", "evaluation"},
     "widgets": {

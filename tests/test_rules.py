@@ -496,7 +496,7 @@ def test_a_process_reads_its_own_task_alone(process):
     mine = read(process.loss, per_task(theta, (3,)), 0.0, data, model=process.model)["context"]
     encoder = {n.removeprefix("encoder."): p for n, p in theta.items() if n.startswith("encoder")}
     for k in range(3):
-        points = torch.cat([data.x[k], data.y[k]], -1) / process.model.scale
+        points = torch.cat([data.x[k], data.y[k]], -1)
         alone = torch.func.functional_call(process.model.encoder, encoder, (points,)).mean(0)
         assert_close(mine[k], alone, **TRAINING)
 

@@ -130,7 +130,7 @@ def test_the_cell_is_pytorchs():
                "weight_hh": theta["past.weight"], "bias_hh": theta["past.bias"]}
     h = theta["state"].expand(TASKS, -1)
     for k in range(SHOTS):
-        pair = torch.cat([data.x[:, k], data.y[:, k]], -1) / model.scale
+        pair = torch.cat([data.x[:, k], data.y[:, k]], -1)
         h = torch.func.functional_call(cell, numbers, (pair, h))
     assert_close(model.read(per_task(theta, (TASKS,)), data)["state"], h, **STEP)
 

@@ -64,7 +64,7 @@ class Transformer(Reader):
 
     def read(self, theta: Params, support: Data) -> Params:
         """Return the points' keys and values, ``(*batch, shots, blocks * 2 * width)``."""
-        weights, points = shared(theta, support.x.ndim - 3), self.points(support)
+        weights, points = shared(theta, support.x.ndim - 3), torch.cat(support, dim=-1)
         shots, found = points.shape[-2], []
         unseen = torch.ones(shots, shots, dtype=torch.bool, device=points.device).triu(1)
         h = affine(weights, "embed", torch.cat([points, torch.ones_like(points[..., :1])], dim=-1))
@@ -78,7 +78,7 @@ class Transformer(Reader):
         """Map ``(*batch, points, inputs)`` to ``(*batch, points, outputs)``: each x is a query."""
         weights, memory = shared(phi, x.ndim - 3), phi["memory"].chunk(2 * len(self.mix), dim=-1)
         blank = x.new_zeros(*x.shape[:-1], self.outputs + 1)
-        h = affine(weights, "embed", torch.cat([x / self.scale, blank], dim=-1))
+        h = affine(weights, "embed", torch.cat([x, blank], dim=-1))
         for block in range(len(self.mix)):
             query, _, _ = self._asked(weights, block, h)
             h = self._block(weights, block, h, query, *memory[2 * block : 2 * block + 2])
@@ -147,9 +147,8 @@ class LinearAttention(MLP):
     References
     ----------
     von Oswald et al. 2023 (arXiv:2212.07677), proposition 1, and section 3 for the sines. Differs
-    from it in that a token holds a 1 for the bias, and in that the matrix P after the attention is
-    part of :math:`W_V`, of which only the rows of y are read; in that the network sees x, and not
-    the token; and in that x is not scaled.
+    from it in that a token holds a 1 for the bias, in that the matrix P after the attention is part
+    of :math:`W_V`, of which only the rows of y are read, and in that the network sees x alone.
     """
 
     def __init__(self, sizes: Sequence[int] = (1, 40, 40, 1), activation: str = "relu") -> None:

@@ -44,10 +44,10 @@ class NeuralProcess(Reader):
     def read(self, theta: Params, support: Data) -> Params:
         """Return the context of each task, ``(*batch, context)``, as the leaf to put into theta."""
         weights = shared(theta, support.x.ndim - 3)
-        return {"context": network(weights, "encoder", self.points(support)).mean(dim=-2)}
+        return {"context": network(weights, "encoder", torch.cat(support, dim=-1)).mean(dim=-2)}
 
     def run(self, phi: Params, x: Tensor) -> Tensor:
         """Map ``(*batch, points, inputs)`` to ``(*batch, points, outputs)`` by the context."""
         context = phi["context"].unsqueeze(-2).expand(*x.shape[:-1], -1)
-        known = torch.cat([x / self.scale, context], dim=-1)
+        known = torch.cat([x, context], dim=-1)
         return network(shared(phi, x.ndim - 3), "decoder", known)

@@ -15,32 +15,24 @@ from metasgd_core.types import Data, Params
 
 
 class Reader(nn.Module):
-    """The base of models that read: their scale, and how they begin.
+    """The base of models that read.
 
     A leaf of the model's own, such as a context or a state, is the place for what is read. It
     begins at the module's own value.
 
     Attributes
     ----------
-    scale : float
-        x and y are divided by it before they are read. 2.5 takes both of the sinusoids' to about
-        ±2; networks learn more slowly from larger numbers.
     recurrent : bool
         Whether phi is where reading goes on: to read some points, and then others from the phi
         that came out, is to read them all.
     """
 
-    scale = 2.5
     recurrent = False
 
     def first_parameter(self, name: str, generator: torch.Generator) -> Tensor:
         """Return a leaf of the model that has read nothing."""
         value: Tensor = getattr(self, name)
         return value.detach()
-
-    def points(self, support: Data) -> Tensor:
-        """Return the support points as rows, ``(*batch, shots, inputs + outputs)``."""
-        return torch.cat([support.x, support.y], dim=-1) / self.scale
 
     def read(self, theta: Params, support: Data) -> Params:
         """Return the leaves of theta that hold what was read, a task's own."""

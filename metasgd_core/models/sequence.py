@@ -66,14 +66,14 @@ class GRU(Reader):
         """Return the state of each task after its last point, ``(*batch, hidden)``."""
         weights = shared(theta, support.x.ndim - 3)
         h = theta["state"].unsqueeze(-2)
-        for from_point in affine(weights, "point", self.points(support)).split(1, dim=-2):
+        for from_point in affine(weights, "point", torch.cat(support, dim=-1)).split(1, dim=-2):
             h = self.cell(weights, from_point, h)
         return {"state": h.squeeze(-2)}
 
     def run(self, phi: Params, x: Tensor) -> Tensor:
         """Map ``(*batch, points, inputs)`` to ``(*batch, points, outputs)``, each by its state."""
         state = phi["state"].unsqueeze(-2).expand(*x.shape[:-1], -1)
-        known = torch.cat([x / self.scale, state], dim=-1)
+        known = torch.cat([x, state], dim=-1)
         return network(shared(phi, x.ndim - 3), "decoder", known)
 
 
@@ -129,7 +129,7 @@ class MemoryNetwork(GRU):
         weights = shared(theta, support.x.ndim - 3)
         h, memory = theta["state"].unsqueeze(-2), theta["memory"]
         used, last = theta["used"].detach().unsqueeze(-2), theta["last"].unsqueeze(-2)
-        for from_point in affine(weights, "point", self.points(support)).split(1, dim=-2):
+        for from_point in affine(weights, "point", torch.cat(support, dim=-1)).split(1, dim=-2):
             h = self.cell(weights, from_point, h)
             key, gate = affine(weights, "write", h).tensor_split([-1], dim=-1)
             gate = torch.sigmoid(gate)
@@ -145,7 +145,7 @@ class MemoryNetwork(GRU):
         """Ask the memory for each x, with a key made of it and of the state, and predict."""
         weights = shared(phi, x.ndim - 3)
         state = phi["state"].unsqueeze(-2).expand(*x.shape[:-1], -1)
-        known = torch.cat([x / self.scale, state], dim=-1)
+        known = torch.cat([x, state], dim=-1)
         found = addressed(affine(weights, "ask", known), phi["memory"]) @ phi["memory"]
         return network(weights, "decoder", torch.cat([known, found], dim=-1))
 
