@@ -2,8 +2,8 @@ r"""How good one additive step can be, on sines of one frequency: chapter 7's cl
 
 A step that adds up one term a point, :math:`\tfrac1K \sum_k a(x_k)^\top z(x)\, r_k` with
 :math:`z(x) = (\sin x, \cos x)` and :math:`r_k` the residual of the mean curve at :math:`x_k`, has a
-least mean squared error over :class:`~metasgd_core.tasks.sinusoid.Sinusoid`'s curves. All is
-float64.
+least mean squared error over :class:`~metasgd_core.tasks.sinusoid.Sinusoid`'s curves. Last,
+the least error of any answer to one point. All is float64.
 """
 
 from __future__ import annotations
@@ -117,3 +117,34 @@ def best_step(x: Tensor, y: Tensor, query: Tensor) -> Tensor:
     residual = y.double() - mean_curve(x.double())
     change = (carried(x, x.shape[-1]) * residual[..., None]).mean(-2)  # (*batch, 2)
     return mean_curve(query.double()) + (waves(query.double()) @ change[..., None])[..., 0]
+
+
+def one_point(x: Tensor, y: Tensor, query: Tensor) -> Tensor:
+    r"""Return the posterior mean of the curve after one point: the best answer of all.
+
+    A point says of the curve :math:`w^\top z(x)` that :math:`w = y\, z(x) + s\, z'(x)` for some s.
+    Amplitude :math:`A = \lVert w \rVert` and phase uniform in their ranges give s the density
+    :math:`1 / A` where both lie in them. (Two points leave one curve, so that from then on the
+    least error is 0.)
+
+    Parameters
+    ----------
+    x, y : Tensor
+        ``(*batch)``, the point.
+    query : Tensor
+        ``(*batch, points)``.
+
+    Returns
+    -------
+    Tensor
+        ``(*batch, points)``, float64.
+    """
+    low, high = Sinusoid().amplitude
+    x, y = x.double()[..., None], y.double()[..., None]
+    places = (torch.arange(_POINTS, dtype=torch.float64) + 0.5) / _POINTS
+    s = (high**2 - y**2).sqrt() * (2 * places - 1)  # (*batch, points of the line)
+    amplitude = (y**2 + s**2).sqrt()
+    in_range = (amplitude >= low) & (y * x.cos() >= s * x.sin())  # phases 0 to pi: w's cosine >= 0
+    weight = in_range / amplitude
+    s = (weight * s).sum(-1, keepdim=True) / weight.sum(-1, keepdim=True)
+    return y * torch.cos(query.double() - x) + s * torch.sin(query.double() - x)

@@ -103,13 +103,13 @@ def steps(
 def shots(
     family: TaskFamily, theta: Params, alpha: Params, method: Method, points: Points
 ) -> Tensor:
-    """Return the mean query loss after K support points, K/2, K/4, ... 1: one phi for each.
+    """Return the mean query loss after K support points and four fewer numbers of them, to 1.
 
     All on the same query points. A recurrent model goes on from the phi of fewer points.
     """
     learn, phi, losses, before = learner(family.model, method), theta, [], 0
     goes_on = method.reads and getattr(family.model, "recurrent", False)
-    for n in halves(points.shots):
+    for n in spread(points.shots):
         start, begin = (phi, before) if goes_on else (theta, 0)
         phi = learn(family.loss, start, alpha, partial(points.some, begin=begin, end=n),
                     steps=method.inner_steps, first_order=method.first_order)  # fmt: skip
@@ -118,9 +118,9 @@ def shots(
     return torch.stack(losses).mean(0)
 
 
-def halves(n: int) -> list[int]:
-    """Return n, its half, that one's half, ... 1, rounded down, the least first."""
-    return [n >> k for k in reversed(range(n.bit_length()))]
+def spread(n: int) -> list[int]:
+    """Return five whole numbers from 1 to n, evenly spaced as far as there are as many."""
+    return sorted({round(1 + (n - 1) * k / 4) for k in range(5)})
 
 
 def joint(

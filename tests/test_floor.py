@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from metasgd_core import Sinusoid
-from metasgd_core.floor import best_step, carried, floor, mean_curve, moments, waves
+from metasgd_core.floor import (
+    best_step,
+    carried,
+    floor,
+    mean_curve,
+    moments,
+    one_point,
+    waves,
+)
 from metasgd_core.models import MLP
 
 TABLE = {1: 1.30, 5: 0.43, 10: 0.235, 20: 0.124, 100: 0.026}
@@ -58,6 +66,20 @@ def test_the_moments_are_those_of_the_family():
     # The average of what a residual carries is K P (1 + (K - 1) P)^-1.
     R = 5 * P @ torch.linalg.inv(torch.eye(2, dtype=torch.float64) + 4 * P)
     torch.testing.assert_close(carried(x[:, 0], 5).T @ z / len(z), R, rtol=0.02, atol=0.005)
+
+
+def test_nobody_answers_one_point_better_than_the_posterior_mean():
+    """Its error is below that of the best step; what it leaves is no function of the point."""
+    x, y, query, truth = drawn(1, n=20_000)
+    x, y = x[:, 0], y[:, 0]
+    answer = one_point(x, y, query)
+    torch.testing.assert_close(one_point(x, y, x[:, None])[:, 0], y)  # the curve meets its point
+    error = (answer - truth).square().mean()
+    assert 1.2 < error < (best_step(x[:, None], y[:, None], query) - truth).square().mean() - 0.03
+    left = truth - answer
+    for seen in (torch.ones(len(x), 1), x[:, None], y[:, None], query, answer):
+        product = (left * seen).mean(-1)  # one a task
+        assert product.mean().abs() < 4 * product.std() / len(x) ** 0.5
 
 
 @pytest.mark.parametrize("bad", [0, -1, 2.5, True])
