@@ -1,12 +1,13 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes zip clean
+.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes zip notebooks-for-students clean
 
-export PYTHON TORCH_INDEX REPOSITORY
+export PYTHON TORCH_INDEX REPOSITORY BOOK_URL
 BIN := .venv/bin
 SOURCES := _config.yml _toc.yml pyproject.toml CITATION.cff \
-	tools/sphinx_hooks.py tools/figures_hook.py tools/repository.py tools/quizzes.py \
+	tools/sphinx_hooks.py tools/figures_hook.py tools/pictures_hook.py tools/quizzes.py \
+	tools/student_notebooks.py tools/repository.py \
 	$(wildcard book/*.ipynb book/*.md book/*.bib book/assets/* book/images/*) $(wildcard teach/quizzes/*) \
 	$(wildcard metasgd_core/*.py metasgd_core/*/*.py metasgd_core/widgets/* metasgd_core/widgets/*/*)
 
@@ -26,15 +27,17 @@ help:
 	@echo "make bench       time the meta-step against a plain loop and other libraries, about 10 minutes"
 	@echo "make quizzes     export the quizzes as Moodle XML into _build/quizzes"
 	@echo "make zip         pack the built book for someone without Python"
+	@echo "make notebooks-for-students  the chapters as plain notebooks without solutions, in a zip"
 	@echo "make clean       remove what was built; .venv stays"
 	@echo "Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu (Linux without a GPU),"
 	@echo "         REPOSITORY=owner/name (where the book's links lead; without it, to git's origin)"
+	@echo "         BOOK_URL=https://... (where the book is published, if not on GitHub's own pages)"
 
 .venv/.installed: requirements.txt pyproject.toml tools/install.sh
 	@sh tools/install.sh
 
 # Built again for another address of the repository, too.
-ifneq ($(shell REPOSITORY='$(REPOSITORY)' $(BIN)/python tools/repository.py 2>&1),$(shell cat _build/.book 2>&1))
+ifneq ($(shell REPOSITORY='$(REPOSITORY)' BOOK_URL='$(BOOK_URL)' $(BIN)/python tools/repository.py 2>&1),$(shell cat _build/.book 2>&1))
 .PHONY: _build/.book
 endif
 
@@ -106,6 +109,11 @@ zip: _build/.book
 	@rm -f _build/meta-sgd-book.zip
 	@cd _build && ../$(BIN)/python -m zipfile -c meta-sgd-book.zip html
 	@echo "Packed: _build/meta-sgd-book.zip (unpack it and open html/index.html)"
+
+notebooks-for-students: _build/.book
+	@rm -f _build/student-notebooks.zip
+	@cd _build/html/notebooks && ../../../$(BIN)/python -m zipfile -c ../../student-notebooks.zip *.ipynb
+	@echo "Packed: _build/student-notebooks.zip (for teachers, with solutions: _build/html/notebooks/teacher)"
 
 clean:
 	@rm -rf _build build *.egg-info .mypy_cache .ruff_cache .pytest_cache

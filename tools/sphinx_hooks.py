@@ -10,7 +10,9 @@ import quizzes
 from docutils import nodes
 from figures_hook import Interactive, lean_assets, load_figures, make_figures
 from pictures_hook import make_pictures, set_widths
-from repository import DEFAULT, repository
+from pybtex.backends.plaintext import Backend
+from pybtex.plugin import register_plugin
+from repository import DEFAULT, published, readdressed, repository
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -18,6 +20,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.errors import ConfigError
 from sphinx.util.logging import getLogger
 from sphinx_external_toc.collectors import TocTreeCollectorWithStyles
+from student_notebooks import lead_to_notebooks, write_notebooks
 
 # All that the pages ask for. The package carries 24 MB more.
 MATHJAX_PARTS = ["tex-mml-chtml.js", "input/tex/extensions", "output/chtml/fonts"]
@@ -29,6 +32,7 @@ def set_theme_options(app: Sphinx, config: Config) -> None:
     """Add to Jupyter Book's theme options; in `_config.yml` they would replace them."""
     try:
         address = config.repository = repository()
+        published(address)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     options = config.html_theme_options
@@ -73,15 +77,15 @@ def number_by_file(app: Sphinx) -> None:
 
 def set_address(app: Sphinx, page: str, source: list[str]) -> None:
     """Write this repository's address where a page has the default, as in the setup cells."""
-    source[0] = source[0].replace(DEFAULT, app.config.repository)
+    source[0] = readdressed(source[0], app.config.repository)
 
 
 def set_address_in_copies(app: Sphinx, exception: Exception | None) -> None:
-    """Do the same to the files that the pages offer: the notebooks, the citation."""
+    """Do the same to the files that the pages offer, such as the citation."""
     for folder in ("_sources", "_downloads"):
         for path in (Path(app.outdir) / folder).rglob("*.*"):
             if DEFAULT.encode() in (data := path.read_bytes()):
-                path.write_bytes(data.replace(DEFAULT.encode(), app.config.repository.encode()))
+                path.write_bytes(readdressed(data.decode(), app.config.repository).encode())
 
 
 def mend_icon(
@@ -183,6 +187,8 @@ def skip_tuple_fields(
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("comments_config", {}, "html")  # Jupyter Book sets it for sphinx_comments
     app.add_config_value("repository", DEFAULT, "env")  # pages are read again when it changes
+    # Else pybtex looks for it in all packages, once for each citation: two seconds.
+    register_plugin("pybtex.backends", "plaintext", Backend, force=True)
     app.add_directive("interactive", Interactive)
     app.add_source_suffix(".yml", "myst-nb")
     app.connect("config-inited", set_theme_options, priority=100)
@@ -198,7 +204,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", set_widths)
     app.connect("html-page-context", name_folds, priority=502)
     app.connect("html-page-context", mend_icon, priority=502)  # after the theme's buttons
+    app.connect("html-page-context", lead_to_notebooks, priority=502)
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", set_address_in_copies)
+    app.connect("build-finished", write_notebooks)
     app.connect("build-finished", lean_assets)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

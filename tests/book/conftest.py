@@ -67,22 +67,27 @@ def root(request):
     return request.getfixturevalue("server") if request.param == "http" else f"{HTML.as_uri()}/"
 
 
-@pytest.fixture(scope="session")
-def html(tmp_path_factory):
-    """The pages of a small book with figures, built once for all workers: the first one does it."""
-    import figures  # it needs the tools, which this file has put on the path
-
-    folder = tmp_path_factory.getbasetemp()
+def once(factory, name, fill):
+    """Return a folder that is filled once for all workers: the first one does it."""
+    folder = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    with (folder / "book.lock").open("w") as lock:
+    with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (built := folder / "small-book").exists():
-            draft = folder / "small-book.part"
+        if not (filled := folder / name).exists():
+            draft = folder / f"{name}.part"
             draft.mkdir()
-            figures.build(draft)
-            draft.rename(built)
-    return built / "_build" / "html"
+            fill(draft)
+            draft.rename(filled)
+    return filled
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory):
+    """The pages of a small book with figures."""
+    import figures  # it needs the tools, which this file has put on the path
+
+    return once(tmp_path_factory, "small-book", figures.build) / "_build" / "html"
 
 
 @pytest.fixture(scope="module")

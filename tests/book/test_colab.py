@@ -1,4 +1,4 @@
-"""The setup cells as on Colab, where torch is, and this package and its repository are not."""
+"""The setup cells of the notebooks as on Colab, where torch is and this package is not."""
 
 import os
 import shutil
@@ -11,6 +11,9 @@ import nbformat
 import pytest
 from conftest import CHAPTERS, ROOT
 from packaging.requirements import Requirement
+from repository import PROJECT, readdressed
+
+FORK = "https://github.com/someone/fork"
 
 # Colab carries these and what they need. pip and setuptools are there to install the package.
 # anywidget is not: pip fetches it there, which it may not here.
@@ -20,7 +23,7 @@ CARRIED = [
 ]
 
 RUN = """
-import sys, types
+import os, sys, types
 sys.modules["google.colab"] = types.ModuleType("google.colab")
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
@@ -32,8 +35,11 @@ else:
     sys.exit(f"metasgd_core is already here: {metasgd_core.__file__}")
 for path in sys.argv[1:]:
     shell.run_cell(open(path, encoding="utf-8").read()).raise_error()
+    os.environ["METASGD_CORE"] = "metasgd-core"  # the rest find it there, which is quick
 import metasgd_core
+from importlib.metadata import version
 print(metasgd_core.__file__)
+print(version("metasgd-core"))
 """
 
 
@@ -54,8 +60,11 @@ def closure(names):
 
 
 @pytest.mark.slow
-def test_setup_cells_install_the_package(tmp_path):
-    """A fresh environment that holds what Colab carries, by links, and nothing of this book."""
+def test_setup_cells_install_the_release(tmp_path):
+    """A fresh environment that holds what Colab carries, by links, and nothing of this book.
+
+    In place of the network git takes a copy of the package, which has gone on since its release.
+    """
     carried = tmp_path / "carried"
     carried.mkdir()
     for dist in closure(CARRIED):
@@ -68,22 +77,41 @@ def test_setup_cells_install_the_package(tmp_path):
     (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     (site / "carried.pth").write_text(f"{carried}\n")
 
-    package = tmp_path / "package"  # a copy: pip builds in the folder that it installs from
+    package = tmp_path / "package"
     package.mkdir()
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, package)
-    shutil.copytree(ROOT / "metasgd_core", package / "metasgd_core")
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "metasgd_core", package / "metasgd_core", ignore=unwanted)
+
+    def git(*words):
+        who = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+        subprocess.run(["git", "-C", package, *who, *words], check=True, capture_output=True)
+
+    release = PROJECT["version"]
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "A release")
+    git("tag", f"v{release}")
+    text = (package / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{release}"' in text
+    text = text.replace(f'version = "{release}"', 'version = "9.9.9"')
+    (package / "pyproject.toml").write_text(text, encoding="utf-8")
+    git("commit", "-am", "Gone on")
+
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     cells = []
     for chapter in CHAPTERS:
         cell = nbformat.read(chapter, as_version=4).cells[1]
         cells.append(tmp_path / f"{chapter.stem}.py")
-        cells[-1].write_text(cell.source, encoding="utf-8")
-    environment = {
-        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")
-    }
-    environment |= {"METASGD_CORE": f"--no-build-isolation {package}", "PIP_NO_INDEX": "1"}
+        text = readdressed(cell.source, FORK, f"v{release}")  # as in the students' notebooks
+        cells[-1].write_text(text, encoding="utf-8")
+    unset = ("PYTHONPATH", "VIRTUAL_ENV", "METASGD_CORE")
+    environment = {key: value for key, value in os.environ.items() if key not in unset}
+    environment |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # 0: none
+    environment |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_VALUE_0": FORK}
+    environment["GIT_CONFIG_KEY_0"] = f"url.{package.as_uri()}.insteadOf"
     result = subprocess.run(
         [python, "-c", RUN, *map(str, cells)],
         cwd=elsewhere,
@@ -92,5 +120,7 @@ def test_setup_cells_install_the_package(tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert str(site) in result.stdout.splitlines()[-1]
-    assert sys.prefix not in result.stdout.splitlines()[-1]
+    place, version = result.stdout.splitlines()[-2:]
+    assert str(site) in place
+    assert sys.prefix not in place
+    assert version == release

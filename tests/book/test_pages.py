@@ -1,11 +1,11 @@
-"""The built pages, read without a browser: links, pictures, the Colab button."""
+"""The built pages, read without a browser: links, pictures, buttons."""
 
 from functools import cache
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from conftest import CHAPTERS, HTML, ROOT, pages
+from conftest import CHAPTERS, HTML, NOTEBOOKS, ROOT, pages
 from repository import repository
 
 pytestmark = pytest.mark.built
@@ -64,15 +64,18 @@ def test_every_picture_has_alt_text(page):
             assert not alt.endswith((".png", ".svg")), f"{alt} is a file's name"
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_colab_button(path):
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_buttons_lead_to_the_students_notebook(path):
     """Of the repository that the book was built for; Colab opens notebooks from GitHub alone."""
     host, _, owner_and_name = repository().removeprefix("https://").partition("/")
     links = soup(HTML / "book" / f"{path.stem}.html").find_all("a", href=True)
     colab = {a["href"] for a in links if a["href"].startswith("https://colab.")}
     base = "https://colab.research.google.com/github"
-    button = {f"{base}/{owner_and_name}/blob/main/book/{path.name}"}
+    button = {f"{base}/{owner_and_name}/blob/gh-pages/notebooks/{path.name}"}
     assert colab == (button if host == "github.com" else set())
+    (download,) = (a["href"] for a in links if "btn-download-source-button" in a.get("class", []))
+    assert download == f"../notebooks/{path.name}"
+    assert (HTML / "notebooks" / path.name).is_file()
 
 
 def test_the_root_leads_to_the_book():

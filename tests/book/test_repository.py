@@ -9,7 +9,7 @@ import pytest
 import repository as tool
 from conftest import ROOT
 from figures import build
-from repository import DEFAULT, cleaned, repository
+from repository import DEFAULT, PROJECT, cleaned, published, readdressed, repository, revision
 from sphinx.errors import ConfigError
 from sphinx_hooks import set_theme_options
 
@@ -19,7 +19,7 @@ FORK = "https://github.com/someone/fork"
 @pytest.fixture(autouse=True)
 def _silent(monkeypatch):
     """No address in the environment, and no origin."""
-    for variable in ("REPOSITORY", "GITHUB_REPOSITORY", "GITHUB_SERVER_URL"):
+    for variable in ("REPOSITORY", "GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "BOOK_URL"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(tool, "origin", lambda: "")
 
@@ -114,7 +114,7 @@ def test_git_is_asked_in_this_repository_alone(tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "book")
 
     def said():
-        return subprocess.check_output([sys.executable, script], text=True).strip()
+        return subprocess.check_output([sys.executable, script], text=True).splitlines()[0]
 
     def git(folder, *words):
         subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True)
@@ -130,6 +130,54 @@ def test_git_is_asked_in_this_repository_alone(tmp_path):
 
 def test_cleaning_twice_changes_nothing():
     assert cleaned(cleaned(f"{FORK}.git/")) == cleaned(FORK) == FORK
+
+
+def test_the_pages_are_where_the_forge_publishes_them(monkeypatch):
+    assert published(FORK) == "https://someone.github.io/fork/"
+    assert published("https://github.com/Someone/Someone.github.io") == "https://someone.github.io/"
+    assert published("https://codeberg.org/a/b") is None  # not known: nothing is linked
+    monkeypatch.setenv("BOOK_URL", "https://book.example.org/meta")
+    for address in (FORK, "https://codeberg.org/a/b"):
+        assert published(address) == "https://book.example.org/meta/"
+    monkeypatch.setenv("BOOK_URL", "book.example.org")
+    with pytest.raises(ConfigError, match=r"BOOK_URL must begin with https://, got 'book\.ex"):
+        set_theme_options(None, SimpleNamespace(html_theme_options={}))
+
+
+def test_the_package_is_pinned_to_the_release_or_else_to_the_commit(tmp_path, monkeypatch):
+    """Chapters between two releases need what no release has; a fork may lack the tags."""
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    release = f"v{PROJECT['version']}"
+    assert revision() == release  # an unpacked zip
+
+    def git(*words):
+        who = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+        command = ["git", "-C", tmp_path, *who, *words]
+        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+
+    def commit():
+        git("commit", "--allow-empty", "-m", "A change")
+        return git("rev-parse", "HEAD")
+
+    git("init")
+    first = commit()
+    assert revision() == first
+    git("tag", "v0.0.0")
+    assert revision() == first
+    git("tag", release)
+    assert revision() == release
+    second = commit()
+    assert revision() == second
+
+
+def test_a_longer_name_that_begins_with_the_default_is_kept():
+    """As that of a translation may: written once more, it would grow."""
+    longer = f"{DEFAULT}-zh"
+    text = f"[here]({DEFAULT}), {DEFAULT}. pip install 'git+{DEFAULT}' {DEFAULT}/issues"
+    once = readdressed(text, longer, "v1")
+    assert once == f"[here]({longer}), {longer}. pip install 'git+{longer}@v1' {longer}/issues"
+    assert readdressed(once, longer) == once
+    assert readdressed(text, DEFAULT) == text
 
 
 def test_colab_is_offered_where_it_can_open_the_notebooks(monkeypatch):
