@@ -37,7 +37,8 @@ class Record(NamedTuple):
     iteration : int
         Meta-iterations done.
     loss : Tensor
-        ``(*runs,)``: the meta-loss, averaged over the iterations since the last record.
+        ``(*runs,)``: the meta-loss, averaged over the iterations since the last record. NaN if one
+        of them was skipped.
     theta : Params
         A copy; training goes on without touching it. It fits ``adapt`` and ``evaluate``.
     alpha : Params
@@ -70,6 +71,7 @@ def meta_train(
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     final_lr: float = 1.0,
     clip: float | None = None,
+    skip: bool = False,
     record_every: int = 100,
     checkpoint: str | os.PathLike[str] | None = None,
     compiled: bool = False,
@@ -100,6 +102,10 @@ def meta_train(
         Both rates change linearly to this multiple of themselves at the last iteration.
     clip : float, optional
         Greatest Euclidean norm of the meta-gradient (theta's and alpha's together), for each run.
+    skip : bool
+        Leave out the outer step of a run whose loss or gradient is not finite, and go on, instead
+        of freezing the run there. Several inner steps that are learned come to tasks on which they
+        explode; what they learn from the others, they may learn nevertheless.
     record_every : int
         Iterations between records. The last iteration is always recorded.
     checkpoint : path, optional
@@ -152,7 +158,7 @@ def meta_train(
         check_compilable(family, method)
     ours = hold(family.model, theta, alpha, method, packed=compiled)
     outer = Outer(ours, lr=lr, alpha_lr=alpha_lr, optimizer=optimizer, final_lr=final_lr,
-                  clip=clip, iterations=iterations)  # fmt: skip
+                  clip=clip, skip=skip, iterations=iterations)  # fmt: skip
     draws = Draws(family, ours.theta, (*ours.runs, meta_batch), shots + query_shots, generator,
                   chunked=compiled)  # fmt: skip
     path = None if checkpoint is None else Path(checkpoint)

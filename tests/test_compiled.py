@@ -206,6 +206,18 @@ def test_one_call_takes_the_steps_of_pytorchs_adam(not_compiled, tmp_path, metho
         assert_close(rest[-1].theta, healthy[-1].theta, **TRAINING)
 
 
+def test_a_step_that_is_skipped_is_skipped_compiled_too(not_compiled):
+    """And what Adam remembers of the run stays finite: it goes on as in eager PyTorch's steps."""
+    settings = {"compiled": True, "record_every": 1, "clip": 0.5, "skip": True}
+    mine = list(train(poisoned(sines()), META_SGD, (2,), **settings))
+    other = list(train(poisoned(sines()), META_SGD, (2,),
+                       optimizer=partial(torch.optim.Adam, fused=True), **settings))
+    assert [record.loss.isnan().tolist() for record in mine] == [
+        [False, record.iteration == 7] for record in mine]
+    for record, apart in zip(mine, other):
+        assert_close(record._asdict(), apart._asdict(), equal_nan=True, **TRAINING)
+
+
 @pytest.mark.parametrize("changes", [{}, {"clip": 0.5}], ids=["free", "clipped"])
 def test_a_run_that_diverges_is_frozen_and_its_neighbour_does_not_notice(not_compiled, changes):
     """Run 1 meets NaN in meta-iteration 7 and keeps its numbers of the sixth, bit for bit."""

@@ -307,6 +307,29 @@ def test_a_diverged_run_is_frozen_and_named_and_its_neighbours_do_not_notice(opt
     assert_close(of_task(hurt[-1].theta, 2), alone[-1].theta, **TRAINING)
 
 
+@pytest.mark.parametrize("optimizer", [None, sgd], ids=["Adam", "SGD"])
+def test_a_run_that_skips_stays_where_it_is_for_a_step_and_goes_on(optimizer, tmp_path):
+    """Run 1 meets NaN in iteration 3 alone: it keeps its numbers there, and moves again in 4."""
+    family = sines()
+    theta, alpha = start(family, runs=(2,))
+    kwargs = {"iterations": 5, "optimizer": optimizer, "clip": 0.5}
+    healthy = train(OneOfRuns(family, 2, slice(None)), theta, alpha, META_SGD, **kwargs)
+    hurt = train(OneOfRuns(family, 2, slice(None), poison=(1, 3)), theta, alpha, META_SGD,
+                 skip=True, checkpoint=tmp_path / "a", **kwargs)
+    assert not any(record.diverged.any() for record in hurt)
+    assert [record.loss.isnan().tolist() for record in hurt] == [
+        [False, record.iteration == 3] for record in hurt]
+    for n in theta:
+        assert torch.equal(hurt[-1].theta[n][0], healthy[-1].theta[n][0])
+        assert torch.equal(hurt[2].alpha[n][1], healthy[1].alpha[n][1])
+    moved = torch.cat([(hurt[3].theta[n] - hurt[2].theta[n])[1].flatten() for n in theta])
+    assert moved.isfinite().all()
+    assert moved.abs().max() > 1e-6
+    with pytest.raises(ValueError, match=r"another training \(skip: True there, False here\)"):
+        train(OneOfRuns(family, 2, slice(None), poison=(1, 3)), theta, alpha, META_SGD,
+              checkpoint=tmp_path / "a", **kwargs)
+
+
 def test_a_mean_loss_does_not_swallow_the_iteration_that_diverged():
     """Recorded every 4 iterations, a run lost in the third has no number for the whole stretch."""
     family = sines()

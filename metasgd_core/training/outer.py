@@ -21,13 +21,13 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 class Outer:
-    """Takes the outer steps, and freezes each run that met a number that is not finite.
+    """Takes the outer steps; freezes a run that met a number that is not finite, or skips the step.
 
     Parameters
     ----------
     learned : Learned
         What is stepped.
-    lr, alpha_lr, optimizer, final_lr, clip, iterations
+    lr, alpha_lr, optimizer, final_lr, clip, skip, iterations
         As in :func:`~metasgd_core.meta_training.meta_train`.
 
     Attributes
@@ -52,6 +52,7 @@ class Outer:
         final_lr: float,
         clip: float | None,
         iterations: int,
+        skip: bool = False,
     ) -> None:
         objective = OBJECTIVES[learned.method.objective]
         if lr is None:  # the row's own is meant for the row's optimiser
@@ -73,7 +74,7 @@ class Outer:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         device = learned.leaves[0].device
         self.diverged = torch.zeros(learned.runs, dtype=torch.bool, device=device)
-        self.lost = False
+        self.skip, self.lost = skip, False
 
     def fraction(self, done: Any) -> Any:
         """Return what is left of the rates after `done` steps, a number or a tensor."""
@@ -103,14 +104,18 @@ class Outer:
             scale = (self.clip / norm).clamp(max=1)
             grads = [g * fit(scale, g) for g in grads]
         leaves = self.learned.all_leaves
+        alive = ~self.diverged & (norm + loss).isfinite()
+        everyone = bool(alive.all())
+        if not everyone:  # what Adam remembers of a run that skips this step must stay finite
+            grads = [g.where(fit(alive, g), 0) for g in grads]
         for leaf, grad in zip(leaves, grads, strict=True):
             leaf.grad = grad.contiguous()
-        alive = ~self.diverged & (norm + loss).isfinite()
-        if alive.all():
+        if everyone:
             self.optimizer.step()
         else:
-            self.diverged |= ~alive
-            self.lost = bool(self.diverged.all())
+            if not self.skip:
+                self.diverged |= ~alive
+                self.lost = bool(self.diverged.all())
             loss = loss.where(alive, torch.nan)
             # Zero gradients would not freeze a run: Adam moves on with its momentum.
             before = [copy(leaf) for leaf in leaves]

@@ -55,7 +55,7 @@ class Saved:
         self.settings = settings if path is None else as_json(settings | {
             "method": _plain(learned.method), "family": _describe(draws.family),
             "optimizer": repr(outer.optimizer), "final_lr": outer.final_lr, "clip": outer.clip,
-            "seed": draws.generator.initial_seed(),
+            "skip": outer.skip, "seed": draws.generator.initial_seed(),
             "first theta": fingerprint(learned.theta), "first alpha": fingerprint(learned.held),
         })  # fmt: skip
         self.numbers = learned.named() | {"diverged": outer.diverged}
@@ -68,7 +68,7 @@ class Saved:
         if self.path is None or not self.path.exists():
             return None
         tensors, state = load_checkpoint(self.path)
-        theirs = state.get("settings", {})
+        theirs = {"skip": False} | state.get("settings", {})  # older files do not say
         differing = [
             f"{name}: {_only(theirs.get(name), mine)} there, {_only(mine, theirs.get(name))} here"
             for name, mine in self.settings.items() if theirs.get(name) != mine

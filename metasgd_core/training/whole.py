@@ -56,6 +56,8 @@ def whole_step(gradient: MetaGradient, outer: Outer) -> tuple[Any, list[Tensor]]
         if outer.clip is not None:
             scale = (outer.clip / norm).clamp(max=1)
             grads = [grad * fit(scale, grad) for grad in grads]
+        if outer.skip:
+            grads = [grad.where(fit(alive, grad), 0) for grad in grads]
         for i, (leaf, grad) in enumerate(zip(leaves, grads, strict=True)):
             (b1, b2), eps = groups[i]["betas"], groups[i]["eps"]
             t = counts[i].add_(1).double()
@@ -66,7 +68,8 @@ def whole_step(gradient: MetaGradient, outer: Outer) -> tuple[Any, list[Tensor]]
             if floors[i] is not None:
                 new = new.clamp(min=floors[i])
             leaf.copy_(new.where(fit(alive, leaf), leaf))
-        diverged |= ~alive
+        if not outer.skip:
+            diverged |= ~alive
         return loss.where(alive, torch.nan), diverged.all()
 
     return step, [outer.diverged, *leaves, *kept]
