@@ -1,6 +1,7 @@
 """Run every check, whatever the others say, and end with one summary.
 
-`--fast` leaves out what trains long and what needs the built book.
+`--fast` leaves out what trains long and what needs the built book. `COMPANIONS=in-turn` in the
+environment (as in `.ci/run`) leaves out two thirds of the companion pages, each day others.
 """
 
 import os
@@ -59,6 +60,29 @@ def run(name: str, command: list[str]) -> Result:
     return Result(name, passed, wall, processor, closing)
 
 
+def git(*words: str) -> str:
+    """Return what git says of this folder, or nothing if it cannot."""
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def not_in_turn(paths: list[Path], day: int, changed: str) -> list[Path]:
+    """Return the companion pages to leave out: each has its turn on every third day.
+
+    Parameters
+    ----------
+    paths : list of Path
+        The notebooks; companion pages end in ``-deeper``.
+    day : int
+        Of the last commit and not of the clock: a commit is checked twice in the same way.
+    changed : str
+        What differs from the commit before, as git lists it: such a page is not left out.
+    """
+    companions = [path for path in paths if path.stem.endswith("-deeper")]
+    return [path for k, path in enumerate(companions)
+            if (k - day) % 3 and path.name not in changed]  # fmt: skip
+
+
 def notebooks(paths: list[str]) -> list[Result]:
     """Hold the stored outputs to a run from top to bottom, and each chapter to its time."""
     with tempfile.TemporaryDirectory() as folder:
@@ -80,6 +104,10 @@ def notebooks(paths: list[str]) -> list[Result]:
 
 def main(fast: bool) -> int:
     start = time.perf_counter()
+    chapters, left_out = sorted((ROOT / "book").glob("[0-9]*.ipynb")), []
+    if os.environ.get("COMPANIONS") == "in-turn" and (seconds := git("log", "-1", "--format=%ct")):
+        changed = git("diff", "--name-only", "HEAD~1", "--", "book")
+        left_out = not_in_turn(chapters, int(seconds) // 86_400, changed)
     unit = [*PYTEST, "--dist", "loadfile", "tests", "--ignore=tests/book"]
     results = [
         run("ruff", [*PYTHON, "ruff", "check", "."]),
@@ -96,7 +124,7 @@ def main(fast: bool) -> int:
     else:
         results += [
             run("unit tests", unit),
-            *notebooks(sorted(str(path) for path in (ROOT / "book").glob("[0-9]*.ipynb"))),
+            *notebooks([str(path) for path in chapters if path not in left_out]),
             run("book (build, zip)", ["make", "zip"]),
         ]
         results += [run("built book", [*PYTEST, "--dist", "worksteal", "tests/book"])]
@@ -108,6 +136,8 @@ def main(fast: bool) -> int:
         verdict = "passed" if result.passed else "FAILED"
         times = f"{result.wall:6.0f} {result.processor:6.0f}"
         print(f"{verdict}  {result.name:<30} {times}   {result.closing}")
+    if left_out and not fast:
+        print(f"not run, since it is not their turn: {', '.join(path.stem for path in left_out)}")
     return 1 if failed else 0
 
 

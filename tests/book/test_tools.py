@@ -125,6 +125,21 @@ def test_a_chapter_is_judged_by_its_work_alone(tmp_path, monkeypatch):
     assert waits.wall > 6 > waits.processor
 
 
+def test_every_companion_page_has_its_turn():
+    """On one of three days, whichever they are; a changed one on any day; chapters always."""
+    paths = sorted((ROOT / "book").glob("[0-9]*.ipynb"))
+    companions = set(paths) - set(CHAPTERS)
+    for day in range(3):
+        ran = [companions - set(check.not_in_turn(paths, day + k, "")) for k in range(3)]
+        assert set.union(*ran) == companions
+        assert sum(map(len, ran)) == len(companions)
+        assert max(map(len, ran)) <= len(companions) / 3 + 1
+    last = check.not_in_turn(paths, 0, "")[-1]
+    assert last not in check.not_in_turn(paths, 0, f"book/{last.name}\nREADME.md\n")
+    assert check.git("log", "-1", "--format=%ct").strip().isdigit()
+    assert check.git("no-such-word") == ""
+
+
 def test_a_machine_of_half_the_speed_is_twice_as_slow():
     assert pace.slowness([pace.USUAL, 3 * pace.USUAL]) == pytest.approx(2)
     start = time.process_time()
