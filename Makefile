@@ -20,7 +20,7 @@ help:
 	@echo "make notebooks   run the chapters and write them canonically (ONLY=04-maml for one)"
 	@echo "make new-chapter begin a chapter that passes the tests (NAME=12-few-shot)"
 	@echo "make figures     draw the figure of the landing page again"
-	@echo "make figure-data train again what the interactive figures show, about eight minutes"
+	@echo "make figure-data train again what the interactive figures show, about 15 minutes (its last needs Omniglot)"
 	@echo "make results     train again what chapters 3, 7, 15 and 16 read, about 80 minutes (can be killed and resumed)"
 	@echo "make table       make the paper's table again (chapter 9), under 15 minutes (can be killed and resumed)"
 	@echo "make alpha-lab   train the arms of chapter 8 again, about half an hour (can be killed and resumed)"
@@ -76,7 +76,7 @@ figures: .venv/.installed
 	@$(BIN)/python tools/figures.py
 
 figure-data: .venv/.installed
-	@$(BIN)/python -m metasgd_core.studies figure-sine figure-alpha-lab figure-cartpole $(ARGS)
+	@$(BIN)/python -m metasgd_core.studies figure-sine figure-alpha-lab figure-cartpole figure-draw $(ARGS)
 
 results: .venv/.installed
 	@$(BIN)/python -m metasgd_core.studies cartpole-physics cartpole-swapped cartpole-secret navigation fine-tuning one-step $(ARGS)

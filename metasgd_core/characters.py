@@ -10,8 +10,8 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection
-from functools import cache
+from collections.abc import Callable, Collection
+from functools import cache, partial
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -75,6 +75,9 @@ EVALUATION_SCRIPTS = ("ARMENIAN", "GEORGIAN", "HEBREW", "LAO", "NKO", "TIFINAGH"
 FEWEST = 12
 #: Glyphs are rendered so many pixels high and wide before they are drawn at `SIZE`.
 LARGE = 2 * SIZE
+#: How :func:`written` turns (radians), bends (by the knots of a net's side) and draws (the pen's
+#: radius, in pixels of a rendered glyph).
+ANGLE, BENDS, PEN = 0.3, {4: 0.12, 8: 0.035}, (1.1, 2.4)
 
 
 class Characters(NamedTuple):
@@ -184,15 +187,40 @@ def glyphs(drawings: int = 20, seed: int = 0) -> Split:
     seed : int
         Of the draws.
     """
-    masters, scripts = _masters()
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.cat([_drawn(some, drawings, generator) for some in masters.split(64)])
+    return _split(_masters()[0], _drawn, drawings, seed)
+
+
+@cache
+def written(drawings: int = 20, seed: int = 0) -> Split:
+    """Return the characters of :func:`glyphs` as a pen would write them.
+
+    Each glyph is thinned to a line, which is slanted, turned, stretched, moved and bent, more than
+    a glyph is, and followed by a round pen of another width.
+
+    Parameters
+    ----------
+    drawings : int
+        Of each character.
+    seed : int
+        Of the draws.
+    """
+    return _split(_distances(_thinned(_masters()[0] > 0.5)), _written, drawings, seed)
+
+
+def _split(
+    masters: Tensor, drawn: Callable[[Tensor, int, torch.Generator], Tensor], drawings: int,
+    seed: int,
+) -> Split:
+    """Draw every master so many times, and hold scripts out."""
+    scripts, generator = _masters()[1], torch.Generator().manual_seed(seed)
+    images = torch.cat([drawn(some, drawings, generator) for some in masters.split(64)])
     whole = Characters(images, scripts)
     held = VALIDATION_SCRIPTS + EVALUATION_SCRIPTS
     training = [name for name in scripts if name not in held]
     return Split(whole.of(training), whole.of(VALIDATION_SCRIPTS), whole.of(EVALUATION_SCRIPTS))
 
 
+@cache
 def _masters() -> tuple[Tensor, tuple[str, ...]]:
     """Return the glyphs, ``(characters, 56, 56)`` from 0 to 1, and the script of each."""
     font = ft2font.FT2Font(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"))
@@ -230,22 +258,79 @@ def _rendered(font: ft2font.FT2Font, letter: str) -> Tensor:
 
 def _drawn(masters: Tensor, drawings: int, generator: torch.Generator) -> Tensor:
     """Draw each glyph anew so many times: ``(characters, drawings, 28, 28)`` of bool."""
-    n = len(masters) * drawings
+    n, dtype = len(masters) * drawings, masters.dtype
+    grid = _bent(n, generator, dtype, angle=0.25, bends={4: 0.1})
+    soft = avg_pool2d(masters.unsqueeze(1), 3, 1, 1).repeat_interleave(drawings, 0)
+    grey = grid_sample(soft, grid, align_corners=False)
+    width = 0.2 + 0.225 * (1 + _uniform(n, 1, 1, 1, generator=generator, dtype=dtype))
+    return (grey > width).view(len(masters), drawings, SIZE, SIZE)
 
-    def uniform(*size: int) -> Tensor:
-        return 2 * torch.rand(size, generator=generator, dtype=masters.dtype) - 1
 
+def _written(distances: Tensor, drawings: int, generator: torch.Generator) -> Tensor:
+    """Follow each line anew so many times: ``(characters, drawings, 28, 28)`` of bool."""
+    n, dtype = len(distances) * drawings, distances.dtype
+    grid = _bent(n, generator, dtype, angle=ANGLE, bends=BENDS)
+    each = distances.unsqueeze(1).repeat_interleave(drawings, 0)
+    far = grid_sample(each, grid, align_corners=False, padding_mode="border")
+    low, high = PEN
+    pen = low + (high - low) / 2 * (1 + _uniform(n, 1, 1, 1, generator=generator, dtype=dtype))
+    return (far < pen).view(len(distances), drawings, SIZE, SIZE)
+
+
+def _uniform(*size: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    return 2 * torch.rand(size, generator=generator, dtype=dtype) - 1
+
+
+def _bent(
+    n: int, generator: torch.Generator, dtype: torch.dtype, *, angle: float,
+    bends: dict[int, float],
+) -> Tensor:
+    """Return where each pixel of `n` drawings lies in what is drawn, ``(n, 28, 28, 2)``.
+
+    `bends` has the size of the moves of a net of knots, by the knots of its side.
+    """
     # In float64, so that no pixel sits so near its threshold that machines could differ.
-    angle, slant, shift = 0.25 * uniform(n), 0.25 * uniform(n), 0.14 * uniform(2, n)
+    uniform = partial(_uniform, generator=generator, dtype=dtype)
+    turn, slant, shift = angle * uniform(n), 0.25 * uniform(n), 0.14 * uniform(2, n)
     wide, high = torch.exp(0.2 * uniform(2, n))
     window = torch.stack([
-        angle.cos() * wide, slant - angle.sin() * high, shift[0],
-        angle.sin() * wide, angle.cos() * high, shift[1],
+        turn.cos() * wide, slant - turn.sin() * high, shift[0],
+        turn.sin() * wide, turn.cos() * high, shift[1],
     ], -1).view(n, 2, 3)  # fmt: skip
     grid = affine_grid(window, [n, 1, SIZE, SIZE], align_corners=False)
-    bends = 0.1 * torch.randn(n, 2, 4, 4, generator=generator, dtype=masters.dtype)
-    bends = interpolate(bends, (SIZE, SIZE), mode="bicubic", align_corners=True)
-    soft = avg_pool2d(masters.unsqueeze(1), 3, 1, 1).repeat_interleave(drawings, 0)
-    grey = grid_sample(soft, grid + bends.movedim(1, -1), align_corners=False)
-    width = 0.2 + 0.225 * (1 + uniform(n, 1, 1, 1))
-    return (grey > width).view(len(masters), drawings, SIZE, SIZE)
+    for knots, size in bends.items():
+        moves = size * torch.randn(n, 2, knots, knots, generator=generator, dtype=dtype)
+        moves = interpolate(moves, (SIZE, SIZE), mode="bicubic", align_corners=True)
+        grid = grid + moves.movedim(1, -1)
+    return grid
+
+
+def _thinned(ink: Tensor) -> Tensor:
+    """Thin ink, ``(characters, height, width)`` of bool, to lines one pixel wide.
+
+    Zhang, Suen 1984 (doi:10.1145/357994.358023): the edge is taken away, from two sides in turn,
+    where what is left keeps its ends and stays in one piece.
+    """
+    before = torch.zeros_like(ink)
+    while not torch.equal(ink, before):
+        before = ink
+        for without in ((0, 3), (1, 2)):
+            around = pad(ink, (1, 1, 1, 1)).unfold(1, 3, 1).unfold(2, 3, 1).flatten(-2)
+            ring = around[..., [1, 2, 5, 8, 7, 6, 3, 0]]  # from above, clockwise
+            count = ring.sum(-1)
+            once = (~ring & ring.roll(-1, -1)).sum(-1) == 1
+            # Inside, three of the four neighbours are ink: all but this one, or that.
+            four = ring[..., ::2]
+            inside = [four[..., [k for k in range(4) if k != one]].all(-1) for one in without]
+            ink = ink & ~((count >= 2) & (count <= 6) & once & ~inside[0] & ~inside[1])
+    return ink
+
+
+def _distances(ink: Tensor) -> Tensor:
+    """Return each pixel's distance to the nearest ink, in pixels."""
+    size = ink.shape[-1]
+    side = torch.arange(size, dtype=torch.float64)
+    places = torch.cartesian_prod(side, side)
+    return torch.stack([
+        torch.cdist(places, places[one.flatten()]).amin(1).view(size, size) for one in ink
+    ])

@@ -14,7 +14,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 import metasgd_core
-from metasgd_core import adapt, init_theta, per_task, predict
+from metasgd_core import adapt, characters, init_theta, per_task, predict
 from metasgd_core.characters import (
     BACKGROUND,
     EVALUATION,
@@ -24,6 +24,7 @@ from metasgd_core.characters import (
     VARIABLE,
     glyphs,
     omniglot,
+    written,
 )
 from metasgd_core.models import ConvNet
 from metasgd_core.tasks.images import Images, crop_to_ink, score_alone
@@ -316,6 +317,40 @@ def test_glyphs_are_the_same_each_time_and_others_with_another_seed():
     ink = [part.images.float().mean().item() for part in first]
     assert_close(ink, [0.132, 0.145, 0.161], rtol=0.02, atol=0)
     assert glyphs(2) is glyphs(2)
+
+
+def test_a_pen_follows_the_glyphs_lines():
+    """The same characters and scripts, in less ink, whose lines are as wide as the pen is."""
+    split, printed = written(2), glyphs(2)
+    for mine, its in zip(split, printed):
+        assert mine.alphabet == its.alphabet
+        assert mine.images.shape == its.images.shape
+        assert mine.images.any(-1).any(-1).all()
+        assert (mine.images[:, 0] != mine.images[:, 1]).any(-1).any(-1).all()
+        assert mine.images.float().mean() < 0.8 * its.images.float().mean()
+    ink = [part.images.float().mean().item() for part in split]
+    assert_close(ink, [0.092, 0.099, 0.103], rtol=0.05, atol=0)
+    assert not torch.equal(written.__wrapped__(2, 1).training.images, split.training.images)
+
+
+def test_a_glyph_is_thinned_to_a_line_in_one_piece():
+    """A thick L becomes a thin one with two ends; a ring stays a ring; a dot stays."""
+    ink = torch.zeros(3, 20, 20, dtype=torch.bool)
+    ink[0, 2:18, 2:6], ink[0, 14:18, 2:18] = True, True
+    ink[1, 3:17, 3:17], ink[1, 7:13, 7:13] = True, False
+    ink[2, 9, 9] = True
+    thin = characters._thinned(ink)
+    assert not (thin & ~ink).any()
+    assert thin[2].equal(ink[2])
+    around = torch.nn.functional.conv2d(thin[:, None].double(), torch.ones(1, 1, 3, 3).double(),
+                                        padding=1)[:, 0] - 1  # fmt: skip
+    assert (thin[0] & (around[0] == 1)).sum() == 2, "two ends"
+    assert 20 <= thin[0].sum() <= 30
+    assert (around[1][thin[1]] >= 2).all(), "no end"
+    assert not thin[1, 7:13, 7:13].any()
+    far = characters._distances(thin)
+    assert (far == 0).equal(thin)
+    assert far[2, 9, 12] == 3
 
 
 # ---- the tool

@@ -34,6 +34,7 @@ _ELSEWHERE = {
     "figure-sine": "widgets/data/sine",
     "figure-alpha-lab": "widgets/data/alphalab",
     "figure-cartpole": "widgets/data/cartpole",
+    "figure-draw": "widgets/data/draw",
 }
 _MADE = (
     "command", "seconds", "in_one_go", "processes", "torch", "python", "machine", "cores", "date",

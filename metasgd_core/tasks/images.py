@@ -21,6 +21,8 @@ from metasgd_core.types import Data, Params, check_count
 INK = 6 / 7
 #: A side this short, as a part of the image's, is not stretched further: a dot stays a dot.
 DOT = 2 / 7
+#: As much of a pixel's square must be ink.
+THRESHOLD = 0.4
 
 
 class ImageTasks(NamedTuple):
@@ -211,7 +213,7 @@ def _cropped(images: Tensor) -> Tensor:
     window = torch.stack([scale, zero, x, zero, scale, y], -1).view(-1, 2, 3)
     grey = images.unsqueeze(1).to(window)
     grid = affine_grid(window, list(grey.shape), align_corners=False)
-    return grid_sample(grey, grid, align_corners=False).squeeze(1) > 0.4
+    return grid_sample(grey, grid, align_corners=False).squeeze(1) > THRESHOLD
 
 
 def _span(inked: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from metasgd_core.widgets.alphalab import AlphaLab
 from metasgd_core.widgets.cartpole import CartPolePlay
+from metasgd_core.widgets.character import DrawCharacter
 from metasgd_core.widgets.live import LiveLab
 from metasgd_core.widgets.sine import AdaptSine
 from metasgd_core.widgets.stepgraph import StepGraph
@@ -9,5 +10,6 @@ from metasgd_core.widgets.stepkernel import StepKernel
 from metasgd_core.widgets.valley import Valley
 
 __all__ = [
-    "AdaptSine", "AlphaLab", "CartPolePlay", "LiveLab", "StepGraph", "StepKernel", "Valley",
+    "AdaptSine", "AlphaLab", "CartPolePlay", "DrawCharacter", "LiveLab", "StepGraph", "StepKernel",
+    "Valley",
 ]

@@ -14,9 +14,11 @@ import torch
 
 from metasgd_core.evaluation import student_t
 from metasgd_core.floor import floor, mean_curve, moments
+from metasgd_core.models.convnet import DEPTH, EPS
 from metasgd_core.plotting import METHOD_STYLES, PALETTE, THEMES
 from metasgd_core.policy_gradient import ROUNDING, PolicyGradient
 from metasgd_core.tasks.cartpole import LIMITS, SEEN, START, STEP, CartPole, CartPoleTasks
+from metasgd_core.tasks.images import DOT, INK, THRESHOLD
 from metasgd_core.widgets.words import LANGUAGE, WORDS
 
 #: The starts and methods, in groups, as the chapters introduce them.
@@ -24,6 +26,8 @@ MET = (("random", "joint"), ("MAML",), ("FOMAML", "Reptile"), ("Meta-SGD",))
 _NAMES = {colour: name for name, colour in PALETTE.items()}
 _SEED = (0, 2**31 - 1)
 _RATE = (0.001, 10.0)
+#: Of the images that a network for characters sees.
+SIZE = 28
 #: Points of "One step's kernel", and the height of the mean curve.
 _MOST, _HEIGHT = 20, float(mean_curve(torch.zeros((), dtype=torch.float64)))
 
@@ -82,6 +86,22 @@ CONSTANTS: dict[str, dict[str, Any]] = {
             "one": {"support": ((1, 2),), "query": ((2, 3),)},
             "two": {"support": ((1, 1, 2), (2, 1, 3)), "query": ((-1, 1, 0.5),)},
         },
+    },
+    "convnet": {
+        "size": SIZE, "depth": DEPTH, "eps": EPS, "ink": INK, "dot": DOT, "threshold": THRESHOLD,
+        # Of an image's pixels: the pen's radius, the longer side of the strokes, parts of a pixel.
+        "pen": 1.0, "span": 20, "fine": 4,
+        "least": 60,  # of the pad: strokes that are shorter are not stretched to that side
+    },
+    "character": {
+        "ways": 5, "filters": 16,
+        "pad": 256, "pen": 16, "apart": 5,  # the pad's side, the pen, the next point of a stroke
+        "most": 4000,  # letters that a pad's strokes may have
+        "drawings": 4,  # offered of a character
+        "networks": ("MAML", "Meta-SGD"),  # in the order of their bytes
+        "pads": ("#0", "#4", "#8", "#12", "#16", "#9"),
+        "seeds": _SEED, "round": 10,  # questions on the same five characters
+        "goal": 10,
     },
     "cart": {
         "step": STEP, "edge": LIMITS[0], "lean": LIMITS[1], "start": START, "seen": SEEN,

@@ -425,6 +425,62 @@ WORDS: dict[str, dict[str, Any]] = {
             "unasked": "α receives nothing. In all θ has received {total}.",
         },
     },
+    "character": {
+        "title": "Draw a character",
+        "goals": {
+            "own": "Draw five characters, one in each pad, and then one of them again.",
+            "differ": "Draw one for which Meta-SGD and the nearest neighbour differ.",
+            "game": "Play the game for {count} questions: who is right more often, you or it?",
+        },
+        "summary": "Any characters will do. The small pictures are what the networks get to see: "
+                   "the drawing cropped to its ink. Meta-SGD and MAML take one step on the five.",
+        "controls": {"mode": "What to do"},
+        "modes": {"draw": "draw", "game": "play the game"},
+        "pads": "Six pads to draw in",
+        "query": "Which?",
+        "pad": "Pad {number}",
+        "last": "The last pad",
+        "holds": {
+            "empty": "{pad}, empty",
+            "offered": "{pad}, with character {number} of those offered",
+            "drawn": "{pad}, with your drawing",
+        },
+        "pick": "Pick",
+        "clear": "Clear",
+        "act": "{act}: {pad}",
+        "full": "This pad is full: clear it to draw anew.",
+        "table": "Which of the five is the last one?",
+        "columns": {
+            "none": "no step",
+            "MAML": "MAML",
+            "Meta-SGD": "Meta-SGD",
+            "nearest": "nearest neighbour",
+        },
+        "share": "{share} %",
+        "empty": {
+            "one": "{count} pad is empty: draw a character in it, or pick one.",
+            "other": "{count} pads are empty: draw a character in each, or pick one.",
+        },
+        "unasked": "The networks have seen five characters. Draw one of them again in the last "
+                   "pad.",
+        "said": "Meta-SGD says {MetaSGD}, and is {share} % sure; MAML says {MAML}, the nearest "
+                "neighbour {nearest}. Without a step it would be {none}.",
+        "game": {
+            "asked": "Which of the five is this one?",
+            "query": "The character that is asked about",
+            "answer": "It is {number}",
+            "again": "New game",
+            "begun": "No network was trained on these five. Which is the large one?",
+            "told": "It was {truth}: you said {you}, Meta-SGD {MetaSGD}. Right so far, of {count}: "
+                    "you {yours}, Meta-SGD {its}.",
+            "renewed": "Five new characters.",
+            "right": {
+                "MAML": "MAML",
+                "nearest": "nearest neighbour",
+            },
+            "tally": "{right} right",
+        },
+    },
     "pages": {  # where a figure is not, or not yet
         "waiting": "This figure moves where JavaScript runs; the text and pictures beside it say "
                    "the same.",
@@ -466,6 +522,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "stepgraph": {
             "title": {"one": "{method}, one parameter", "two": "{method}, two parameters"},
         },
+        "character": {"chance": "chance, or cosine"},
         "cartpole": {
             "title": {
                 "random": {
