@@ -2,11 +2,12 @@
 
 import ast
 import inspect
+from pathlib import Path
 
 import pytest
 from conforming import EXAMPLES
 
-from metasgd_core import adaptation, meta_training, objectives
+from metasgd_core import adaptation, meta_training, objectives, rules
 
 
 def body(function):
@@ -27,6 +28,16 @@ def body(function):
 )
 def test_the_spine_fits_a_screen(function, most):
     assert body(function) <= most
+
+
+@pytest.mark.parametrize("path", sorted(Path(rules.__path__[0]).glob("[!_]*.py")),
+                         ids=lambda path: path.stem)
+def test_the_step_of_every_rule_is_fifteen_lines(path):
+    """Chapter 11 sets them side by side."""
+    steps = [node for node in ast.walk(ast.parse(path.read_text("utf-8")))
+             if isinstance(node, ast.FunctionDef) and node.name in ("step", "move", "descend")]
+    assert steps
+    assert max(node.body[-1].end_lineno - node.body[0].lineno + 1 for node in steps) <= 15
 
 
 def test_a_rule_and_a_family_of_ones_own_take_fifteen_lines_each():

@@ -278,14 +278,19 @@ def choose(job: Job, trials: int, validate: Callable[[int], Tensor]) -> tuple[in
     tried = []
     for i in range(trials):
         tried.append(validate(i).mean())
-        job.tell(0.4 * (i + 1) / trials)
+        job.tell((i + 1) / trials / 2)
     found = torch.stack(tried)
     return int(found.argmin()), found
 
 
-def part(job: Job, name: str) -> Job:
-    """Return a job that trains beside others of the same job, in files of its own."""
-    return job._replace(name=f"{job.name}, {name}", tell=lambda fraction: None)
+def trying(job: Job, i: int) -> Job:
+    """Return the job of a trial, with files of its own."""
+    return job._replace(name=f"{job.name}, trial {i}", tell=lambda fraction: None)
+
+
+def chosen(job: Job) -> Job:
+    """Return the job of the whole training, which the trials have half done."""
+    return job._replace(tell=lambda fraction: job.tell(0.5 + fraction / 2))
 
 
 def timed(
@@ -321,7 +326,7 @@ def relative(job: Job) -> dict[str, Tensor]:
 
     def validate(i: int) -> Tensor:
         trial, few = row.trials[i], max(2, iterations // 10)
-        record, _ = part(job, f"trial {i}").train(
+        record, _ = trying(job, i).train(
             lambda checkpoint: train(row, trial, seeds=TRIAL_SEEDS, iterations=few,
                                      record_every=few, checkpoint=checkpoint),
             few,
@@ -331,7 +336,7 @@ def relative(job: Job) -> dict[str, Tensor]:
 
     best, tried = choose(job, len(row.trials), validate)
     trial = row.trials[best]
-    record, noted = job.train(
+    record, noted = chosen(job).train(
         lambda checkpoint: train(
             row, trial, iterations=iterations, record_every=iterations // (2 if job.quick else 40),
             checkpoint=checkpoint, compiled=not job.quick,
@@ -354,8 +359,9 @@ def relative(job: Job) -> dict[str, Tensor]:
             test=test,
         ))
     if job.name in LINEAR:
-        tensors["spectra"] = spectra(row, trial, record.theta, record.alpha,
-                                     n_tasks=min(tasks, 100))
+        tensors["spectra"] = spectra(
+            row, trial, record.theta, record.alpha, n_tasks=min(tasks, 100)
+        ).half()
     if job.name in WHOLE:
         tensors |= {f"theta.{n}": p for n, p in record.theta.items()}
         tensors |= {f"alpha.{n}": a for n, a in record.alpha.items()}
@@ -457,7 +463,7 @@ def optimiser(job: Job) -> dict[str, Tensor]:
 
     def validate(i: int) -> Tensor:
         trial, few = LSTM_TRIALS[i], max(1, iterations // 5)
-        record, _ = part(job, f"trial {i}").train(
+        record, _ = trying(job, i).train(
             lambda checkpoint: learn_to_optimise(trial, seeds=1, iterations=few, record_every=few,
                                                  checkpoint=checkpoint),
             few,
@@ -467,7 +473,7 @@ def optimiser(job: Job) -> dict[str, Tensor]:
 
     best, tried = choose(job, len(LSTM_TRIALS), validate)
     trial = LSTM_TRIALS[best]
-    record, noted = job.train(
+    record, noted = chosen(job).train(
         lambda checkpoint: learn_to_optimise(trial, seeds=SEEDS, iterations=iterations,
                                              record_every=max(1, iterations // 40),
                                              checkpoint=checkpoint),
