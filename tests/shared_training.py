@@ -1,6 +1,8 @@
-"""Trainings that several processes share; test_processes.py runs them alone and under torchrun.
+"""Trainings that several processes share; test_processes.py runs them alone and in two processes.
 
     python -m torch.distributed.run --nproc-per-node=2 shared_training.py WHAT FOLDER
+
+or, without importing everything again, `part(RANK, WHAT, FOLDER)` in each process.
 
 `WHAT` is ``all`` (every training from its start, and what is refused) or ``long`` (the one with a
 checkpoint, ``FOLDER/long.training``; killed on the way if ``KILL_AFTER`` names the seconds). Every
@@ -89,9 +91,16 @@ def killed_later(found, seconds):
         yield record
 
 
+def part(rank, what, folder):
+    """Be one of two processes that meet by a file."""
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    main(what, folder)
+
+
 def main(what, folder):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+    if not dist.is_initialized():
+        dist.init_process_group("gloo")
     rank = dist.get_rank()
     if what == "all":
         gradient.compile_gradient = lambda formula, learned, data: formula

@@ -1,4 +1,4 @@
-"""Several processes train what one would: two of them here, on the CPU, started by torchrun."""
+"""Several processes train what one would: two of them here, on the CPU, forked or by torchrun."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,18 @@ def torchrun(*words, **environment):
                           capture_output=True, text=True)
 
 
+def two(what, folder):
+    """Train in two processes, both forks of this one where there are forks: torch is there."""
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    both = [context.Process(target=shared_training.part, args=(rank, what, folder))
+            for rank in (0, 1)]  # fmt: skip
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
+
+
 SHARED = HERE / "shared_training.py"
 
 
@@ -45,8 +58,7 @@ def together(tmp_path_factory):
     one = shared_training.records(META_SGD, checkpoint=folder / "file.0")
     next(one)
     one.close()
-    done = torchrun(SHARED, "all", folder)
-    assert done.returncode == 0, done.stderr
+    two("all", folder)
     return folder
 
 
@@ -108,8 +120,7 @@ def test_the_checkpoint_of_a_killed_run_is_resumed_by_one_process(killed, togeth
 
 def test_the_checkpoint_of_a_killed_run_is_resumed_bit_for_bit_by_two(killed, together, tmp_path):
     shutil.copy(killed[1] / "long.training", tmp_path)
-    done = torchrun(SHARED, "long", tmp_path)
-    assert done.returncode == 0, done.stderr
+    two("long", tmp_path)
     unbroken = load_file(together / "long.0")
     for rank in (0, 1):
         rest = load_file(tmp_path / f"resumed.{rank}")
