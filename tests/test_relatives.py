@@ -83,14 +83,14 @@ def test_adams_walk_is_that_of_pytorchs_adam():
     assert found.shape == (2, 5, 1)
     family = Optimisees(model)
     g = gen(3)
-    x, y = family.sample_data(family.sample_tasks(1, generator=g), None, 40, generator=g)
+    x, y = family.sample_data(family.sample_tasks(1, 1, generator=g), None, 40, generator=g)
     for k, rate in enumerate((0.01, 0.1)):
         sizes = [p.numel() for p in model.parameters()]
         leaves = {n: part.reshape(1, *p.shape).clone().requires_grad_() for (n, p), part in
-                  zip(model.named_parameters(), x[0, 0, 1:].split(sizes))}
+                  zip(model.named_parameters(), x[0, 0, 0, 1:].split(sizes))}
         theirs, losses = torch.optim.Adam(leaves.values(), lr=rate), []
         for _ in range(5):
-            loss = Sinusoid(model).loss(leaves, Data(x[..., :1], y)).sum()
+            loss = Sinusoid(model).loss(leaves, Data(x[0, ..., :1], y[0])).sum()
             losses.append(loss.item())
             theirs.zero_grad()
             loss.backward()

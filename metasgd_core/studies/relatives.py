@@ -440,21 +440,22 @@ def walks(
     rule: Rule, alpha: Params, model: MLP, *, seed: int, steps: int = LONG, n_tasks: int = STARTS
 ) -> Tensor:
     """Return the training losses of test starts, ``(runs, steps + 1, n_tasks)``."""
-    family, source = Optimisees(model), generator(seed)
-    batch = (len(next(iter(alpha.values()))), n_tasks)
-    tasks = family.sample_tasks(n_tasks, generator=source)
-    one = family.sample_data(tasks, None, 2 * POINTS, generator=source)
-    data = Data(*(leaf.expand(*batch, *leaf.shape[1:]) for leaf in one))
-    theta, losses = still(model, batch[0]), []
+    family, source, batch = Optimisees(model), generator(seed), (1, n_tasks)
+    tasks = family.sample_tasks(*batch, generator=source)
+    data = family.sample_data(tasks, None, 2 * POINTS, generator=source)
+    theta, each = still(model, 1), []
+    for run in range(len(next(iter(alpha.values())))):  # a memory for every number takes room
+        losses: list[Tensor] = []
 
-    def support(phi: Params, step: int) -> Data:
-        losses.append(family.loss(phi, data))
-        return data
+        def support(phi: Params, step: int, losses: list[Tensor] = losses) -> Data:
+            losses.append(family.loss(phi, data))
+            return data
 
-    phi = adapt(family.loss, per_task(theta, batch), share_alpha(theta, alpha, batch, rule),
-                support, steps=steps, first_order=True, rule=rule)
-    losses.append(family.loss(phi, data))
-    return torch.stack(losses, dim=1)
+        own = {n: a[run : run + 1] for n, a in alpha.items()}
+        phi = adapt(family.loss, per_task(theta, batch), share_alpha(theta, own, batch, rule),
+                    support, steps=steps, first_order=True, rule=rule)
+        each.append(torch.stack([*losses, family.loss(phi, data)], dim=1))
+    return torch.cat(each)
 
 
 def optimiser(job: Job) -> dict[str, Tensor]:
