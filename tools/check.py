@@ -12,7 +12,9 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pace
@@ -33,12 +35,14 @@ class Result:
     closing: str = ""
 
 
-def run(name: str, command: list[str]) -> Result:
-    """Run one check, show what it prints, and keep pytest's closing line."""
-    print(f"\n== {name}: {' '.join(Path(part).name for part in command)}", flush=True)
+def run(name: str, command: list[str], *, later: bool = False) -> Result:
+    """Run one check, show what it prints (in the end, if `later`), keep pytest's closing line."""
+    held: list[str] = []
+    show = held.append if later else partial(print, end="", flush=True)
+    show(f"\n== {name}: {' '.join(Path(part).name for part in command)}\n")
     # One thread each: the checks already share out the cores.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    start, before = time.perf_counter(), pace.of_children()
+    start = time.perf_counter()
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -52,12 +56,20 @@ def run(name: str, command: list[str]) -> Result:
     for line in process.stdout:
         if "Kernel is running over TCP" in line:  # ipykernel, once a notebook
             continue
-        print(line, end="", flush=True)
+        show(line)
         if CLOSING.search(line):
             closing = COLOUR.sub("", line).strip(" =\n")
-    passed = process.wait() == 0
-    wall, processor = time.perf_counter() - start, pace.of_children() - before
-    return Result(name, passed, wall, processor, closing)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    print(*held, sep="", end="", flush=True)
+    wall, processor = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+    return Result(name, process.returncode == 0, wall, processor, closing)
+
+
+def side_by_side(*checks: tuple[str, list[str]]) -> list[Result]:
+    """Run checks that have one core's work each at the same time, and show one after the other."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda check: run(*check, later=True), checks))
 
 
 def git(*words: str) -> str:
@@ -109,11 +121,14 @@ def main(fast: bool) -> int:
         changed = git("diff", "--name-only", "HEAD~1", "--", "book")
         left_out = not_in_turn(chapters, int(seconds) // 86_400, changed)
     unit = [*PYTEST, "--dist", "loadfile", "tests", "--ignore=tests/book"]
-    results = [
-        run("ruff", [*PYTHON, "ruff", "check", "."]),
-        run("mypy", [*PYTHON, "mypy"]),
-        run("scripts (types, faults)", [sys.executable, "tools/check_js.py"]),
+    checks = [
+        ("ruff", [*PYTHON, "ruff", "check", "."]),
+        ("mypy", [*PYTHON, "mypy"]),
+        ("scripts (types, faults)", [sys.executable, "tools/check_js.py"]),
     ]
+    if not fast:
+        checks.append(("book (build, zip)", ["make", "zip"]))
+    results = side_by_side(*checks)
     if fast:
         results += [
             run(
@@ -125,7 +140,6 @@ def main(fast: bool) -> int:
         results += [
             run("unit tests", unit),
             *notebooks([str(path) for path in chapters if path not in left_out]),
-            run("book (build, zip)", ["make", "zip"]),
         ]
         results += [run("built book", [*PYTEST, "--dist", "worksteal", "tests/book"])]
     wall, processor = time.perf_counter() - start, pace.of_children()

@@ -161,6 +161,7 @@ def test_a_link_brings_both_figures_back(page, root):
     assert page.faults == []
 
 
+@pytest.mark.parametrize("root", ["file"], indirect=True)  # an undamaged one is tried in both
 @pytest.mark.parametrize("damage", [
     "%7B%22alpha%22", "%E0%A4", '{"alpha":"x"}', '{"alpha":1e999}', '{"nothing":1}',
     '{"alpha":1000}', '{"optimizer":"none"}', "null", '{"start":["a"]}', '{"start":[1]}',
@@ -225,9 +226,8 @@ def test_points_are_dragged_by_touch(browser, root):
         assert page.evaluate("scrollY") == top, "the page does not scroll under the finger"
 
 
+@pytest.mark.parametrize("root", ["http"], indirect=True)  # from the disk none can be changed
 def test_a_figure_that_cannot_be_drawn_says_so(browser, root):
-    if root.startswith("file"):
-        pytest.skip("requests are only changed over http")
     with watched(browser, root) as page:
         page.route("**/Valley.js*", lambda route: route.fulfill(body="", content_type="text/plain"))
         page.goto(root + PAGE)

@@ -476,20 +476,29 @@ def test_a_bad_value_is_one_sentence_in_python(figure):
     figure.until(lambda: figure.seen() == first, False)
 
 
-def test_the_theme_is_followed(figure):
-    """JupyterLab's own switch, while the notebook is open: the frame and the lines change."""
-    background = "(e) => getComputedStyle(e).backgroundColor"
-    root = figure.views[0].locator(".mf-figure")
-    light, shapes = root.evaluate(background), figure.seen()[1]
+def test_the_theme_is_followed(lab):
+    """JupyterLab's own switch, while the notebook is open: all frames and lines change."""
+    shown = [Shown(lab, name) for name in NAMES]
+
+    def frame(figure):
+        background = "(e) => getComputedStyle(e).backgroundColor"
+        return figure.views[0].locator(".mf-figure").evaluate(background)
+
+    light = [(frame(figure), figure.seen()[1]) for figure in shown]
     try:
-        figure.lab.theme("Dark")
-        figure.until(lambda: root.get_attribute("data-theme"), "dark")
-        assert root.evaluate(background) != light
-        assert figure.seen()[1] != shapes
+        lab.theme("Dark")
+        for figure, (background, shapes) in zip(shown, light, strict=True):
+            root = figure.views[0].locator(".mf-figure")
+            figure.until(lambda root=root: root.get_attribute("data-theme"), "dark")
+            assert frame(figure) != background
+            assert figure.seen()[1] != shapes
     finally:
-        figure.lab.theme("Light")
-    figure.until(lambda: figure.seen()[1], shapes)
-    assert root.evaluate(background) == light
+        lab.theme("Light")
+    for figure, (background, shapes) in zip(shown, light, strict=True):
+        figure.until(lambda figure=figure: figure.seen()[1], shapes)
+        assert frame(figure) == background
+    faults, lab.faults = lab.faults, []
+    assert faults == []
 
 
 def test_the_saved_notebook_has_a_picture(figure):
