@@ -34,11 +34,10 @@ class Method:
     objective : {"query", "steps", "shots", "joint", "reptile", "none"}
         What the outer loop minimises, a mean over tasks. ``"query"``: the query loss of the
         adapted phi. ``"steps"``: the mean of the query losses after each inner step. ``"shots"``:
-        that after all the support points and after four fewer numbers of them, down to one.
-        ``"joint"``: the loss of theta itself on support and query points together. ``"reptile"``:
-        half the squared distance from theta to phi, phi held constant, whose gradient is theta -
-        phi; phi is trained on the support and query points together, another minibatch at each
-        step. ``"none"``: nothing is learned across tasks.
+        that over every number of support points. ``"joint"``: the loss of theta itself on support
+        and query points together. ``"reptile"``: half the squared distance from theta to phi, phi
+        held constant, whose gradient is theta - phi; phi is trained on the support and query points
+        together, another minibatch at each step. ``"none"``: nothing is learned across tasks.
     inner_steps : int
         Steps taken in training; any number may be taken at test.
     first_order : bool

@@ -23,7 +23,7 @@ from metasgd_core.methods import Method
 from metasgd_core.models import Reader
 from metasgd_core.policy_gradient import PolicyFamily
 from metasgd_core.readers import learner
-from metasgd_core.types import Params, TaskFamily, check_count, take
+from metasgd_core.types import Params, TaskFamily, check_count, split, take
 
 
 @dataclass
@@ -43,31 +43,42 @@ class Points:
     drawn: Any = None
     collected: list[tuple[Params, Any]] = field(default_factory=list)
 
-    def _part(self, phi: Params, start: int, n: int) -> Any:
+    def part(self, phi: Params, start: int, n: int) -> Any:
+        """Return `n` samples from `start` on."""
         if self.drawn is None:
             return self.family.sample_data(self.tasks, phi, n, generator=self.generator)
         return take(self.drawn, self.axis, start, n)
 
     def support(self, phi: Params, step: int) -> Any:
         """Return the support set, the same at every step unless it is collected."""
-        self.collected.append((phi, self._part(phi, 0, self.shots)))
+        self.collected.append((phi, self.part(phi, 0, self.shots)))
         return self.collected[-1][1]
 
-    def some(self, phi: Params, step: int, *, begin: int, end: int) -> Any:
-        """Return a part of the support set."""
-        return self._part(phi, begin, end - begin)
+    def first(self, phi: Params, step: int, *, n: int) -> Any:
+        """Return the first `n` points of the support set."""
+        return self.part(phi, 0, n)
+
+    @property
+    def each(self) -> int:
+        """How many query points there are for each number of support points."""
+        if self.query_shots < self.shots:
+            raise ValueError(
+                "every number of support points needs a query point of its own: query_shots must "
+                f"be at least shots ({self.shots}), got {self.query_shots}"
+            )
+        return self.query_shots // self.shots
 
     def minibatch(self, phi: Params, step: int) -> Any:
         """Return Reptile's: it walks through all the points, `shots` at a time."""
-        return self._part(phi, step * self.shots, self.shots)
+        return self.part(phi, step * self.shots, self.shots)
 
     def query(self, phi: Params) -> Any:
         """Return the query set."""
-        return self._part(phi, self.shots, self.query_shots)
+        return self.part(phi, self.shots, self.query_shots)
 
     def everything(self, phi: Params) -> Any:
         """Return support and query points together."""
-        return self._part(phi, 0, self.shots + self.query_shots)
+        return self.part(phi, 0, self.shots + self.query_shots)
 
 
 def query(
@@ -103,24 +114,27 @@ def steps(
 def shots(
     family: TaskFamily, theta: Params, alpha: Params, method: Method, points: Points
 ) -> Tensor:
-    """Return the mean query loss after K support points and four fewer numbers of them, to 1.
+    """Return the mean query loss over every number of support points, 1 to K.
 
-    All on the same query points. A recurrent model goes on from the phi of fewer points.
+    Each number has as many query points of its own. A model that can gives its phi after each
+    number in one pass (``read_each``). Else there is one after K, K/2, K/4, ... 1 points (rounded
+    down), which answers for the numbers above the one before, too.
     """
-    learn, phi, losses, before = learner(family.model, method), theta, [], 0
-    goes_on = method.reads and getattr(family.model, "recurrent", False)
-    for n in spread(points.shots):
-        start, begin = (phi, before) if goes_on else (theta, 0)
-        phi = learn(family.loss, start, alpha, partial(points.some, begin=begin, end=n),
+    K, each = points.shots, points.each
+    read_each: Any = getattr(family.model, "read_each", None)
+    if method.reads and read_each is not None:
+        found = read_each(theta, points.support(theta, 0))
+        phi = {n: found.get(n, p.unsqueeze(points.axis)) for n, p in theta.items()}
+        asked = points.part(phi, K, each * K)
+        return family.loss(phi, split(asked, points.axis, K)).mean(-1)
+    learn, losses, before = learner(family.model, method), [], 0
+    for n in (K >> k for k in reversed(range(K.bit_length()))):
+        phi = learn(family.loss, theta, alpha, partial(points.first, n=n),
                     steps=method.inner_steps, first_order=method.first_order)  # fmt: skip
-        losses.append(family.loss(phi, points.query(phi)))
+        asked = points.part(phi, K + each * before, each * (n - before))
+        losses.append((n - before) / K * family.loss(phi, asked))
         before = n
-    return torch.stack(losses).mean(0)
-
-
-def spread(n: int) -> list[int]:
-    """Return five whole numbers from 1 to n, evenly spaced as far as there are as many."""
-    return sorted({round(1 + (n - 1) * k / 4) for k in range(5)})
+    return torch.stack(losses).sum(0)
 
 
 def joint(

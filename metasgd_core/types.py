@@ -157,6 +157,19 @@ def check_number(name: str, value: float, *, positive: bool = False) -> None:
         )
 
 
+def split(data: Any, axis: int, n: int) -> Any:
+    """Return the samples in `n` groups of one size, ``(*batch, n, shots / n, ...)``.
+
+    Parameters
+    ----------
+    data : NamedTuple of Tensor
+        Leaves ``(*batch, shots, ...)``.
+    axis : int
+        Where the shots are: the number of batch axes.
+    """
+    return type(data)(*(leaf.unflatten(axis, (n, -1)) for leaf in data))
+
+
 def take(data: Any, axis: int, start: int, n: int) -> Any:
     """Return `n` samples a task from `start` on, beginning again at the end.
 

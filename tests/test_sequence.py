@@ -98,25 +98,41 @@ def test_the_meta_gradient_over_shared_weights_is_that_over_copies(model):
                  atol=1e-12)
 
 
-def test_several_shots_are_the_mean_over_as_many_losses():
-    """Of 7 support points with 1, 2, 4, 6 and 7 of them, all scored on the same query points."""
-    for family, method, alpha in (
-        (Sinusoid(READERS["GRU"]), READS, 0.0),  # goes on from fewer points
-        (Sinusoid(READERS["attention"]), READS, 0.0),
-        (Sinusoid(MLP((1, 4, 1)).double()), META_SGD, None),
-    ):
-        theta = init_theta(family.model, generator=gen(1))
-        alpha = init_alpha(theta, "entry", 0.05) if alpha is None else alpha
-        tasks = family.sample_tasks(TASKS, generator=gen(4))
-        data = family.sample_data(tasks, None, 7 + 6, generator=gen(5))
-        several = meta_loss(family, theta, alpha, tasks, replace(method, objective="shots"),
-                            shots=7, query_shots=6, generator=gen(), data=data)
-        alone = [
-            meta_loss(family, theta, alpha, tasks, method, shots=n, query_shots=6, generator=gen(),
-                      data=Data(*(torch.cat([leaf[:, :n], leaf[:, 7:]], 1) for leaf in data)))
-            for n in (1, 2, 4, 6, 7)
-        ]
-        assert_close(several, torch.stack(alone).mean(), **STEP)
+SEVERAL = {
+    # One pass: after every number of points.
+    **{name: (READERS[name], READS, range(1, 6)) for name in ("neural process", "GRU",
+                                                             "memory network")},
+    # One pass for each of 1, 2 and 5 points; the last stands for 3 and 4, too.
+    "attention": (READERS["attention"], READS, (1, 2, 5, 5, 5)),
+    "Meta-SGD": (MLP((1, 4, 1)).double(), META_SGD, (1, 2, 5, 5, 5)),
+}
+
+
+@pytest.mark.parametrize(("model", "method", "numbers"), SEVERAL.values(), ids=SEVERAL)
+def test_several_shots_are_a_mean_over_every_number_of_them(model, method, numbers):
+    """Five support points, and two query points for each number of them."""
+    family = Sinusoid(model)
+    theta = begun(model, (2,))
+    alpha = 0.0 if method.reads else init_alpha(theta, "entry", 0.05, runs=(2,))
+    tasks = family.sample_tasks(2, TASKS, generator=gen(4))
+    data = family.sample_data(tasks, None, 5 + 11, generator=gen(5))
+    several = meta_loss(family, theta, alpha, tasks, replace(method, objective="shots"), shots=5,
+                        query_shots=11, generator=gen(), data=data)
+    alone = []
+    for k, n in enumerate(numbers):
+        points = [torch.cat([leaf[..., :n, :], leaf[..., 5 + 2 * k : 7 + 2 * k, :]], -2)
+                  for leaf in data]
+        alone.append(meta_loss(family, theta, alpha, tasks, method, shots=n, query_shots=2,
+                               generator=gen(), data=Data(*points)))
+    assert_close(several, torch.stack(alone).mean(0), **STEP)
+
+
+def test_too_few_query_points_for_every_number_of_shots_are_said():
+    family = Sinusoid(READERS["GRU"])
+    tasks = family.sample_tasks(TASKS, generator=gen())
+    with pytest.raises(ValueError, match=r"query_shots must be at least shots \(5\), got 4"):
+        meta_loss(family, begun(family.model), 0.0, tasks, replace(READS, objective="shots"),
+                  shots=5, query_shots=4, generator=gen())
 
 
 # ---- recurrent
@@ -135,9 +151,10 @@ def test_the_cell_is_pytorchs():
     assert_close(model.read(per_task(theta, (TASKS,)), data)["state"], h, **STEP)
 
 
-@pytest.mark.parametrize("model", [m for m in READERS.values() if getattr(m, "recurrent", False)],
-                         ids=lambda model: type(model).__name__)
-def test_a_recurrent_model_goes_on_where_it_was(model):
+@pytest.mark.parametrize("name", ["GRU", "memory network"])
+def test_a_recurrent_model_goes_on_where_it_was(name):
+    """Its phi is all that it knows: from there the rest is read as in one go."""
+    model = READERS[name]
     theta, data = per_task(begun(model), (TASKS,)), points(9)
     early = theta | model.read(theta, part(data, 0, 4))
     assert_close(model.read(early, part(data, 4, 9)), model.read(theta, data), **STEP)

@@ -41,10 +41,11 @@ class NeuralProcess(Reader):
         self.encoder = MLP((inputs + outputs, width, width, context))
         self.decoder = MLP((inputs + context, width, width, outputs))
 
-    def read(self, theta: Params, support: Data) -> Params:
-        """Return the context of each task, ``(*batch, context)``, as the leaf to put into theta."""
-        weights = shared(theta, support.x.ndim - 3)
-        return {"context": network(weights, "encoder", torch.cat(support, dim=-1)).mean(dim=-2)}
+    def read_each(self, theta: Params, support: Data) -> Params:
+        """Return the context of each task after 1, 2, … K points, ``(*batch, K, context)``."""
+        codes = network(shared(theta, support.x.ndim - 3), "encoder", torch.cat(support, dim=-1))
+        count = torch.arange(1, codes.shape[-2] + 1, dtype=codes.dtype, device=codes.device)
+        return {"context": codes.cumsum(dim=-2) / count[:, None]}
 
     def run(self, phi: Params, x: Tensor) -> Tensor:
         """Map ``(*batch, points, inputs)`` to ``(*batch, points, outputs)`` by the context."""

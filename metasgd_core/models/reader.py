@@ -18,16 +18,10 @@ class Reader(nn.Module):
     """The base of models that read.
 
     A leaf of the model's own, such as a context or a state, is the place for what is read. It
-    begins at the module's own value.
-
-    Attributes
-    ----------
-    recurrent : bool
-        Whether phi is where reading goes on: to read some points, and then others from the phi
-        that came out, is to read them all.
+    begins at the module's own value. A model that reads point by point may also have a method
+    ``read_each(theta, support)``, which returns those leaves after 1, 2, ... K points,
+    ``(*batch, K, *shape)``: training over every number of points then takes one pass.
     """
-
-    recurrent = False
 
     def first_parameter(self, name: str, generator: torch.Generator) -> Tensor:
         """Return a leaf of the model that has read nothing."""
@@ -35,8 +29,12 @@ class Reader(nn.Module):
         return value.detach()
 
     def read(self, theta: Params, support: Data) -> Params:
-        """Return the leaves of theta that hold what was read, a task's own."""
-        raise NotImplementedError
+        """Return the leaves of theta that hold what was read, a task's own.
+
+        Here: the last that ``read_each`` returns.
+        """
+        each: Params = getattr(self, "read_each")(theta, support)  # noqa: B009
+        return {name: leaf.select(support.x.ndim - 2, -1) for name, leaf in each.items()}
 
     def run(self, phi: Params, x: Tensor) -> Tensor:
         """Predict ``(*batch, points, outputs)`` from what was read."""
@@ -77,13 +75,13 @@ def affine(weights: Params, layer: str, h: Tensor) -> Tensor:
     h : Tensor
         ``(*batch, points, inputs)``.
     """
-    weight, bias = weights[f"{layer}.weight"].mT, weights.get(f"{layer}.bias")
-    together = weight.shape[-3] == 1
-    rows = h.flatten(-3, -2).unsqueeze(-3) if together else h
-    rows = rows @ weight
-    if bias is not None:
-        rows = rows + bias.unsqueeze(-2)
-    return rows.squeeze(-3).unflatten(-2, h.shape[-3:-1]) if together else rows
+    weight, bias = weights[f"{layer}.weight"], weights.get(f"{layer}.bias")
+    shape = h.shape[:-1]
+    while weight.ndim > 2 and weight.shape[-3] == 1:  # shared along that axis: its points are one
+        weight, h = weight.squeeze(-3), h.flatten(-3, -2)
+        bias = None if bias is None else bias.squeeze(-2)
+    h = h @ weight.mT
+    return (h if bias is None else h + bias.unsqueeze(-2)).reshape(*shape, -1)
 
 
 def network(weights: Params, name: str, h: Tensor) -> Tensor:

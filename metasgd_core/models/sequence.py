@@ -43,8 +43,6 @@ class GRU(Reader):
     queries apart, so that many can be asked of one state.
     """
 
-    recurrent = True
-
     def __init__(
         self, inputs: int = 1, outputs: int = 1, hidden: int = 64, width: int = 64
     ) -> None:
@@ -62,13 +60,14 @@ class GRU(Reader):
         new = torch.tanh(now[2] + reset * past[2])
         return (1 - keep) * new + keep * h
 
-    def read(self, theta: Params, support: Data) -> Params:
-        """Return the state of each task after its last point, ``(*batch, hidden)``."""
+    def read_each(self, theta: Params, support: Data) -> Params:
+        """Return the state of each task after 1, 2, … K points, ``(*batch, K, hidden)``."""
         weights = shared(theta, support.x.ndim - 3)
-        h = theta["state"].unsqueeze(-2)
+        h, states = theta["state"].unsqueeze(-2), []
         for from_point in affine(weights, "point", torch.cat(support, dim=-1)).split(1, dim=-2):
             h = self.cell(weights, from_point, h)
-        return {"state": h.squeeze(-2)}
+            states.append(h)
+        return {"state": torch.cat(states, dim=-2)}
 
     def run(self, phi: Params, x: Tensor) -> Tensor:
         """Map ``(*batch, points, inputs)`` to ``(*batch, points, outputs)``, each by its state."""
@@ -124,11 +123,12 @@ class MemoryNetwork(GRU):
         self.ask = nn.Linear(inputs + hidden, row + 1)
         self.decoder = MLP((inputs + hidden + row, width, width, outputs))
 
-    def read(self, theta: Params, support: Data) -> Params:
-        """Return state, memory, use and last address after the last point, a task's own each."""
+    def read_each(self, theta: Params, support: Data) -> Params:
+        """Return state, memory, use and last address after 1, 2, … K points."""
         weights = shared(theta, support.x.ndim - 3)
         h, memory = theta["state"].unsqueeze(-2), theta["memory"]
         used, last = theta["used"].detach().unsqueeze(-2), theta["last"].unsqueeze(-2)
+        after: dict[str, list[Tensor]] = {"state": [], "memory": [], "used": [], "last": []}
         for from_point in affine(weights, "point", torch.cat(support, dim=-1)).split(1, dim=-2):
             h = self.cell(weights, from_point, h)
             key, gate = affine(weights, "write", h).tensor_split([-1], dim=-1)
@@ -138,8 +138,10 @@ class MemoryNetwork(GRU):
             written = gate * last + (1 - gate) * least  # (*batch, 1, slots)
             memory = memory * (1 - least.mT) + written.mT * torch.tanh(key[..., :-1])
             used, last = self.FADE * used + (address + written).detach(), address
-        return {"state": h.squeeze(-2), "memory": memory, "used": used.squeeze(-2),
-                "last": last.squeeze(-2)}  # fmt: skip
+            for name, leaf in zip(after, (h, memory.unsqueeze(-3), used, last)):
+                after[name].append(leaf)
+        axis = support.x.ndim - 2
+        return {name: torch.cat(leaves, dim=axis) for name, leaves in after.items()}
 
     def run(self, phi: Params, x: Tensor) -> Tensor:
         """Ask the memory for each x, with a key made of it and of the state, and predict."""
