@@ -1,5 +1,26 @@
 // Draw a character: five pads to learn from, one to ask about, and a game against the network.
 
+/** What no other figure looks like: the pads, the table, the board. */
+const CHARACTER_STYLE = `.mf-figure :is(.mf-pads, .mf-game, .mf-readouts)[hidden] { display: none; }
+.mf-pads { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(30%, 150px), 1fr)); gap: 0.4rem; text-align: center; }
+.mf-pads .mf-buttons { justify-content: center; gap: 0.3rem; margin: 0.2rem 0; }
+.mf-pads button { padding: 0 0.4rem; font-size: 0.85rem; }
+.mf-pad, .mf-asked { width: 100%; aspect-ratio: 1; border: 1px solid var(--mf-edge); border-radius: 4px; box-sizing: border-box; }
+.mf-pad { cursor: crosshair; touch-action: none; }
+.mf-glyph { width: 32px; height: 32px; vertical-align: middle; }
+.mf-asked { max-width: 150px; }
+.mf-game { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: center; }
+.mf-answers { display: grid; grid-template-columns: repeat(5, minmax(0, 72px)); gap: 0.4rem; }
+.mf-figure .mf-answers button { justify-self: stretch; padding: 0.3rem; }
+.mf-answers .mf-glyph { display: block; width: 100%; height: auto; }
+.mf-figure table.mf-chances { width: 100%; table-layout: fixed; border-collapse: collapse; margin: 0.4rem 0; font-size: 0.85rem; color: inherit; }
+.mf-chances caption { caption-side: top; color: inherit; padding: 0; text-align: start; font-weight: 600; }
+.mf-figure .mf-chances :is(th, td) { padding: 0.1rem; border: 0; background: none; text-align: start; vertical-align: middle; font-weight: 400; overflow-wrap: anywhere; color: inherit; }
+.mf-chances tr > :first-child { width: 3.4rem; }
+.mf-figure .mf-chances td[data-first] { font-weight: 700; }
+.mf-chances i { display: block; height: 6px; min-width: 1px; }
+`;
+
 const CHARACTER_PAD = /^(#\d+|([0-9a-f]{4})+( ([0-9a-f]{4})+)*)?$/;
 
 /** The strokes of a pad: points of x and y, two hexadecimal digits each. */
@@ -68,6 +89,7 @@ function render({ model, el }) {
     frame.fail(fill(FRAME.words.undrawn, { reason: error.message }));
     return;
   }
+  frame.root.append(element("style", { text: CHARACTER_STYLE }));
   frame.stage.append(addSelect(frame, CHARACTER, "mode", Object.entries(words.modes)).parentNode);
 
   // ---- what is drawn
