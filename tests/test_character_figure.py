@@ -1,12 +1,19 @@
 """Draw a character from Python: what its pads may hold, what it sees, what the networks say."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 import traitlets
 from torch.testing import assert_close
 
+from metasgd_core import studies
+from metasgd_core.characters import glyphs
 from metasgd_core.models import ConvNet
+from metasgd_core.studies import draw as study
+from metasgd_core.studies import jobs
+from metasgd_core.studies.jobs import Job
 from metasgd_core.tasks.images import crop_to_ink
 from metasgd_core.widgets import DrawCharacter
 from metasgd_core.widgets.character import inked, model, networks, sheet, strokes
@@ -100,3 +107,31 @@ def test_the_offered_drawings_are_cropped_and_all_different():
     assert len(torch.unique(offered.flatten(1), dim=0)) == 120
     assert 0.05 < offered.double().mean() < 0.3
     assert (offered.any(-1).sum(-1).maximum(offered.any(-2).sum(-1)) >= 16).all()
+
+
+@pytest.mark.slow
+def test_the_study_makes_what_is_stored(tmp_path, monkeypatch):
+    """With four iterations, tested on glyphs: the same tensors, and the same sheet."""
+    monkeypatch.setattr(study, "omniglot", lambda: glyphs(16))
+    parts = {}
+    for name in study.JOBS:
+        jobs.do(study.work, Job(name, tmp_path, quick=True))
+        parts[name] = studies.read(tmp_path / f"{name}.safetensors")
+    found, stored = study.results(parts)["figure-draw"], studies.load("figure-draw")
+    assert {name: (part.dtype, part.shape[:-1]) for name, part in found.tensors.items()} == {
+        name: (part.dtype, part.shape[:-1]) for name, part in stored.tensors.items()
+    }
+    assert set(found.notes) == set(stored.notes) - {"made"}
+    assert torch.equal(found.tensors["pixels/offered"], stored.tensors["pixels/offered"])
+    assert "Meta-SGD/1 steps, alone" in study.summary(found)
+
+
+def test_the_stored_result_says_how_well_it_does_on_omniglots_drawers():
+    """Each query alone with the support, 600 episodes: the numbers that chapter 12 prints."""
+    tensors, notes = studies.load("figure-draw")
+    share = {name: 100 * part.double().mean().item() / notes["queries"]
+             for name, part in tensors.items() if re.search("steps|nearest", name)}
+    assert len(tensors["Meta-SGD/1 steps, alone"]) >= 600
+    assert share["Meta-SGD/1 steps, alone"] >= 92
+    assert share["Meta-SGD/1 steps, alone"] > share["pixels/nearest"] + 10
+    assert abs(share["Meta-SGD/0 steps, alone"] - 20) < 5
