@@ -19,7 +19,16 @@ from torch import Tensor, nn
 from metasgd_core.alpha import init_alpha
 from metasgd_core.characters import Characters, Split, glyphs, omniglot
 from metasgd_core.meta_training import Record, meta_train
-from metasgd_core.methods import FINE_TUNING, FOMAML, JOINT, MAML, META_SGD, REPTILE, Method
+from metasgd_core.methods import (
+    FINE_TUNING,
+    FOMAML,
+    JOINT,
+    MAML,
+    META_SGD,
+    REPTILE,
+    Method,
+    Style,
+)
 from metasgd_core.models import ConvNet, PrototypeNet, init_theta
 from metasgd_core.studies import Stored, generator, load
 from metasgd_core.studies.episodes import (
@@ -40,7 +49,8 @@ from metasgd_core.types import Data, Params
 #: "ANIL" learns as MAML does, and adapts the last layer alone: elsewhere its rates are 0.
 ANIL = replace(MAML, name="ANIL", alpha_shape="tensor", style=None)
 #: Reads its support: a class is the mean of its features.
-PROTOTYPES = Method("prototypes", "query", reads=True)
+#: Its colour is that of "learned per tensor", which no figure has beside it.
+PROTOTYPES = Method("prototypes", "query", reads=True, style=Style("black", "p", "-"))
 BY_NAME = {m.name: m for m in (META_SGD, MAML, FOMAML, ANIL, REPTILE, PROTOTYPES, JOINT)}
 
 META_BATCH, QUERY_SHOTS = 8, 3
