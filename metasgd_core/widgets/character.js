@@ -13,7 +13,7 @@ const CHARACTER_STYLE = `.mf-figure :is(.mf-pads, .mf-game, .mf-readouts)[hidden
 .mf-answers { display: grid; grid-template-columns: repeat(5, minmax(0, 72px)); gap: 0.4rem; }
 .mf-figure .mf-answers button { justify-self: stretch; padding: 0.3rem; }
 .mf-answers .mf-glyph { display: block; width: 100%; height: auto; }
-.mf-figure table.mf-chances { display: table; width: 100%; table-layout: fixed; border-collapse: collapse; margin: 0.4rem 0; font-size: 0.85rem; color: inherit; }
+.mf-figure table.mf-chances { display: table; width: 100%; table-layout: fixed !important; border-collapse: collapse; margin: 0.4rem 0; font-size: 0.85rem; color: inherit; }
 .mf-chances caption { caption-side: top; color: inherit; padding: 0; text-align: start; font-weight: 600; }
 .mf-figure .mf-chances :is(th, td) { padding: 0.1rem; border: 0; background: none; text-align: start; vertical-align: middle; font-weight: 400; overflow-wrap: anywhere; color: inherit; }
 .mf-chances tr > :first-child { width: 3.4rem; }

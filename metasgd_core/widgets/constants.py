@@ -99,7 +99,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "most": 4000,  # letters that a pad's strokes may have
         "drawings": 4,  # offered of a character
         "networks": ("MAML", "Meta-SGD"),  # in the order of their bytes
-        "pads": ("#0", "#4", "#8", "#12", "#16", "#9"),
+        "pads": ("#112", "#24", "#16", "#68", "#116", "#18"),
         "seeds": _SEED, "round": 10,  # questions on the same five characters
         "goal": 10,
     },

@@ -393,7 +393,7 @@ def test_a_link_brings_the_drawing_and_the_game_back(page, browser):
     link, pads = page.evaluate("location.href"), get(page, "pads")
     assert len(link) < 1500
     for where, answers in ((link, "111"), (link.replace("%22111%22", "%22115%22"), ""),
-                           (link.replace("%2312", "%23120"), "")):
+                           (link.replace("%23112", "%23120"), "")):
         with browser.new_context() as context:
             other = context.new_page()
             other.goto(where)
