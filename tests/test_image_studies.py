@@ -160,23 +160,23 @@ def test_without_omniglot_a_job_says_so_at_once(study, name, tmp_path, monkeypat
 # ---- what is chosen
 
 
-def test_every_method_has_six_trials_and_its_own_jobs():
+def test_every_method_has_as_many_trials():
     assert set(images.TRIALS) == set(images.BY_NAME)
     trials = Counter()
     for setting in images.RATES.values():
         assert len(setting.alpha) == setting.seeds
         assert len(set(setting.alpha)) == setting.seeds
         trials[setting.method] += setting.seeds
-    assert set(trials.values()) == {6}
+    assert len(set(trials.values())) == 1, trials
     assert len({(s.method, s.lr) for s in images.RATES.values()}) == len(images.RATES)
-    assert {(s.iterations, s.source, s.meta_batch) for s in images.RATES.values()} == {
-        (4000, "Omniglot", images.META_BATCH)
-    }
+    assert len({(s.iterations, s.source, s.meta_batch) for s in images.RATES.values()}) == 1
 
 
-@pytest.mark.parametrize(("lr", "index", "steps"), [(3e-3, 0, 5), (1e-2, 2, 1), (1e-2, 1, 3)])
-def test_the_best_of_all_trials_is_chosen(lr, index, steps):
+@pytest.mark.parametrize(("at", "index", "steps"), [(0, 0, 5), (-1, -1, 1), (1, 1, 3)])
+def test_the_best_of_all_trials_is_chosen(at, index, steps):
     """Wherever it is, by the mean over episodes; what needed no step is not asked."""
+    lrs, alphas = images.TRIALS["MAML"]
+    lr, alpha = lrs[at], alphas[index]
     parts = {}
     for name, setting in images.RATES.items():
         parts[name] = Stored({
@@ -190,9 +190,8 @@ def test_the_best_of_all_trials_is_chosen(lr, index, steps):
     results = images.chosen(parts)
     best = results["image-rates"].notes["chosen"]
     assert set(best) == set(images.BY_NAME)
-    assert best["MAML"] == {"lr": lr, "alpha": (0.1, 0.4, 1.0)[index], "steps": steps,
-                            "accuracy": 0.8}  # fmt: skip
-    assert "MAML, outer rate 0.01/losses" in results["image-rates"].tensors
+    assert best["MAML"] == {"lr": lr, "alpha": alpha, "steps": steps, "accuracy": 0.8}
+    assert f"MAML, outer rate {lr:g}/losses" in results["image-rates"].tensors
 
 
 def test_rates_are_chosen_without_the_evaluation_alphabets(tiny, tmp_path, monkeypatch):

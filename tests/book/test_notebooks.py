@@ -5,6 +5,7 @@ import json
 import re
 from base64 import b64decode
 from collections import Counter
+from functools import cache
 from io import BytesIO
 
 import pytest
@@ -200,21 +201,22 @@ def test_exercises_say_how_long_and_how_hard(path):
         assert found[0][2] == "easy", "the first exercise is for everyone"
 
 
+@cache
+def labels(path):
+    found = []
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            pairs = re.findall(r"^\(([\w-]+)\)=|^:(?:label|name): (\S+)", cell.source, flags=re.M)
+            found += [a or b for a, b in pairs]
+        elif name := cell.metadata.get("mystnb", {}).get("figure", {}).get("name"):
+            found.append(name)
+    return found
+
+
 def test_labels_are_used_once(path):
     """Within the whole book, so a label of this chapter stands in no other."""
-
-    def labels(chapter):
-        for cell in read(chapter).cells:
-            if cell.cell_type == "markdown":
-                yield from re.findall(
-                    r"^\(([\w-]+)\)=|^:(?:label|name): (\S+)", cell.source, flags=re.M
-                )
-            elif name := cell.metadata.get("mystnb", {}).get("figure", {}).get("name"):
-                yield name, ""
-
-    counts = Counter(a or b for chapter in NOTEBOOKS for a, b in labels(chapter))
-    mine = {a or b for a, b in labels(path)}
-    assert not {label for label in mine if counts[label] > 1}
+    counts = Counter(label for chapter in NOTEBOOKS for label in labels(chapter))
+    assert not {label for label in labels(path) if counts[label] > 1}
 
 
 def test_holds_no_script(path):

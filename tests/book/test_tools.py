@@ -115,10 +115,10 @@ def test_a_failing_run_keeps_the_old_notebook(tmp_path):
 def test_a_chapter_is_judged_by_its_work_alone(tmp_path, monkeypatch):
     """Not by what else the machine does meanwhile, nor by how fast its processor is."""
     work = f"import sys\nsys.path.insert(0, {str(ROOT / 'tools')!r})\nimport pace\n"
-    work += "for _ in range(250):\n    pace.piece()"
+    work += "for _ in range(150):\n    pace.piece()"
     for name, source in (("waits", "import time\ntime.sleep(6)"), ("works", work)):
         nbformat.write(notebook(source), tmp_path / f"{name}.ipynb")
-    monkeypatch.setattr(pace, "CHAPTER", 150 * pace.USUAL)
+    monkeypatch.setattr(pace, "CHAPTER", 100 * pace.USUAL)
     paths = [str(tmp_path / f"{name}.ipynb") for name in ("waits", "works")]
     whole, waits, works = check.notebooks(paths)
     assert [result.passed for result in (whole, waits, works)] == [True, True, False]
