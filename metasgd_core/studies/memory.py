@@ -269,7 +269,7 @@ def work(job: Job) -> Stored:
     - ``errors`` ``(numbers of shots, seeds, steps + 1, 4)`` and ``off`` ``(changes, seeds,
       steps + 1, 4)``: the `STATISTICS`; ``on`` ``(sets, seeds, 4)``: those after the safe steps,
       on the training's own tasks and on the changed ones;
-    - ``trials`` ``(rates,)``, and ``chosen``, the rate;
+    - ``trials`` ``(rates,)``, and ``chosen``, the rate; ``diverged`` ``(seeds,)``;
     - ``iteration``, ``processor`` ``(records,)`` and ``way`` ``(2, seeds, records)``: the errors
       after 5 and 10 shots on the way, and the processor's seconds since the record before;
     - ``theta.…``, ``alpha.…`` of the first seed, in half precision, for fixed frequency;
@@ -287,7 +287,8 @@ def work(job: Job) -> Stored:
     lr, trials = choose(row, job)
     record, tensors = learn(row, lr, job)
     theta, alpha = record.theta, record.alpha
-    tensors |= {"trials": trials, "chosen": torch.tensor(lr, dtype=torch.float64)}
+    tensors |= {"trials": trials, "chosen": torch.tensor(lr, dtype=torch.float64),
+                "diverged": record.diverged}  # fmt: skip
     settings = {"seed": TEST, "n_tasks": n_tasks, "steps": STEPS}
     tensors["errors"] = torch.stack([
         statistics(errors(row, theta, alpha, shots, **settings)) for shots in SHOTS
