@@ -2,7 +2,7 @@
 
 /** What no other figure looks like: the pads, the table, the board. */
 const CHARACTER_STYLE = `.mf-figure :is(.mf-pads, .mf-game, .mf-readouts)[hidden] { display: none; }
-.mf-pads { display: grid; grid-template-columns: repeat(3, minmax(0, 150px)); gap: 0.4rem; justify-content: center; text-align: center; }
+.mf-pads { display: grid; grid-template-columns: repeat(3, minmax(0, 150px)); gap: 0.4rem; justify-content: center; text-align: center; user-select: none; -webkit-user-select: none; }
 .mf-pads .mf-buttons { justify-content: center; gap: 0.3rem; margin: 0.2rem 0; }
 .mf-pads button { padding: 0 0.4rem; font-size: 0.85rem; }
 .mf-pad, .mf-asked { width: 100%; aspect-ratio: 1; border: 1px solid var(--mf-edge); border-radius: 4px; box-sizing: border-box; }
@@ -16,6 +16,7 @@ const CHARACTER_STYLE = `.mf-figure :is(.mf-pads, .mf-game, .mf-readouts)[hidden
 .mf-figure table.mf-chances { display: table; width: 100%; table-layout: fixed !important; border-collapse: collapse; margin: 0.4rem 0; font-size: 0.85rem; color: inherit; }
 .mf-chances caption { caption-side: top; color: inherit; padding: 0; text-align: start; font-weight: 600; }
 .mf-figure .mf-chances :is(th, td) { padding: 0.1rem; border: 0; background: none; text-align: start; vertical-align: middle; font-weight: 400; overflow-wrap: anywhere; color: inherit; }
+.mf-chances th[scope="col"] { font-size: 0.9em; line-height: 1.2; }
 .mf-chances tr > :first-child { width: 3.4rem; }
 .mf-figure .mf-chances td[data-first] { font-weight: 700; }
 .mf-chances i { display: block; height: 6px; min-width: 1px; }
