@@ -98,7 +98,7 @@ function render({ model, el }) {
   /** A picture of pixels or of strokes, `view` units wide and high. */
   const picture = (view, attributes) => {
     const svg = svgNode("svg", { viewBox: `0 0 ${view} ${view}`, ...attributes });
-    svg.append(svgNode("path"));
+    svg.append(svgNode("path", { "stroke-linecap": "round", "stroke-linejoin": "round" }));
     return svg;
   };
   const small = () => picture(CONVNET.size, { class: "mf-glyph", "aria-hidden": "true" });
@@ -109,7 +109,7 @@ function render({ model, el }) {
   };
   const paintStrokes = (svg, strokes) => {
     const d = strokes.map((points) => `M${points.map((point) => point.join(" ")).join("L")}${points.length > 1 ? "" : "h0"}`).join("");
-    const attributes = { d, fill: "none", stroke: palette().text, "stroke-width": CHARACTER.pen, transform: "", "stroke-linecap": "round", "stroke-linejoin": "round" };
+    const attributes = { d, fill: "none", stroke: palette().text, "stroke-width": CHARACTER.pen, transform: "" };
     for (const [name, value] of Object.entries(attributes)) svg.firstChild.setAttribute(name, value);
   };
   const seen = new Map(); // what the networks get to see of a pad
