@@ -184,6 +184,14 @@ def skip_tuple_fields(
     return True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field") else None
 
 
+def style_quiz(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Load the style of quizzes on the pages that hold one, and on no other."""
+    if "quiz-key" in context.get("body", ""):
+        app.add_css_file("quiz.css")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("comments_config", {}, "html")  # Jupyter Book sets it for sphinx_comments
     app.add_config_value("repository", DEFAULT, "env")  # pages are read again when it changes
@@ -200,6 +208,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", explain_terms)
     app.connect("source-read", make_figures)
     app.connect("html-page-context", load_figures)
+    app.connect("html-page-context", style_quiz)
     app.connect("doctree-read", make_pictures, priority=400)  # before Sphinx collects images
     app.connect("html-page-context", set_widths)
     app.connect("html-page-context", name_folds, priority=502)
