@@ -95,7 +95,8 @@ def known(app: Sphinx) -> dict[str, str]:
         elif name.startswith(":"):
             found[name] = markdown(paragraph, here)
         elif (link := next(paragraph.findall(nodes.reference), None)) and here:
-            found[name] = urljoin(here, link.get("refuri") or f"#{link['refid']}")
+            place = link.get("refuri") or f"#{link.get('refid', '')}"  # neither: it leads nowhere
+            found[name] = urljoin(here, place)
     return found
 
 
