@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,7 +99,8 @@ def offered() -> Tensor:
     """Return the drawings that the figure offers, ``(characters, drawings, 98)``: a bit a pixel."""
     images = written(SHOWN).evaluation.images
     images = crop_to_ink(images[:: len(images) // OFFERED][:OFFERED])
-    return torch.tensor(np.packbits(images.flatten(-2).numpy(), axis=-1))
+    bits = images.flatten(-2).unflatten(-1, (-1, 8)) * 2 ** torch.arange(7, -1, -1)
+    return bits.sum(-1).to(torch.uint8)
 
 
 def results(parts: dict[str, Stored]) -> dict[str, Stored]:
