@@ -2,8 +2,8 @@
 
 Every row is tried with six settings, for a part of its training; the one with the least error on
 validation tasks is trained whole, with five seeds, and tested on tasks that all rows share. The
-error along the way is kept with the seconds an iteration takes, so that rows can be compared after
-as many iterations or after as many seconds.
+error along the way, on validation tasks, is kept with the seconds an iteration takes, so that rows
+can be compared after as many iterations or after as many seconds.
 """
 
 from __future__ import annotations
@@ -343,7 +343,8 @@ def relative(job: Job) -> dict[str, Tensor]:
         ),
         iterations,
         timed(lambda record: {"curve": told(errors(
-            row, trial, record.theta, record.alpha, steps=steps, n_tasks=min(tasks, 200)
+            row, trial, record.theta, record.alpha, steps=steps, n_tasks=min(tasks, 200),
+            seed=VALIDATION,
         )[:, -1])}),
     )
     tensors = {
