@@ -40,6 +40,7 @@ from metasgd_core.models import (
 from metasgd_core.readers import learner, read
 from metasgd_core.rules import DESCENT, Rule, curvature
 from metasgd_core.studies import Stored, generator
+from metasgd_core.studies.exploded import statistics
 from metasgd_core.studies.jobs import Job, Study
 from metasgd_core.tasks.sinusoid import Sinusoid
 from metasgd_core.types import Data, Params, take
@@ -67,10 +68,6 @@ OFF: dict[str, dict[str, Any]] = {
     "x 5 to 10": {"x": (5.0, 10.0)},
 }
 OFF_SHOTS = 10
-#: What is kept of the errors of many tasks. Above `EXPLODED`, or not finite, one has exploded:
-#: curves with the largest amplitudes are 50 away from 0.
-STATISTICS = ("mean", "median", "exploded", "mean of the others")
-EXPLODED = 1000.0
 
 READS = Method("reads", "shots", reads=True)
 
@@ -206,17 +203,6 @@ def errors(
     ).scores
 
 
-def statistics(found: Tensor) -> Tensor:
-    """Return the `STATISTICS` over the last axis, ``(*batch, tasks)`` to ``(*batch, 4)``.
-
-    What is not a number counts as infinite. NaN as the mean of the others: there are none.
-    """
-    found = found.double().nan_to_num(inf, inf)
-    bad = found > EXPLODED
-    others = found.where(~bad, 0.0).sum(-1) / (~bad).sum(-1)
-    return torch.stack([found.mean(-1), found.median(-1).values, bad.sum(-1).double(), others], -1)
-
-
 def choose(row: Row, job: Job) -> tuple[float, Tensor]:
     """Return the outer rate with the least validation error, and what the trials found.
 
@@ -267,8 +253,9 @@ def work(job: Job) -> Stored:
     Stored of a training, by name:
 
     - ``errors`` ``(numbers of shots, seeds, steps + 1, 4)`` and ``off`` ``(changes, seeds,
-      steps + 1, 4)``: the `STATISTICS`; ``on`` ``(sets, seeds, 4)``: those after the safe steps,
-      on the training's own tasks and on the changed ones;
+      steps + 1, 4)``: the statistics of :mod:`metasgd_core.studies.exploded`; ``on``
+      ``(sets, seeds, 4)``: those after the safe steps, on the training's own tasks and on the
+      changed ones;
     - ``trials`` ``(rates,)``, and ``chosen``, the rate; ``diverged`` ``(seeds,)``;
     - ``iteration``, ``processor`` ``(records,)`` and ``way`` ``(2, seeds, records)``: the errors
       after 5 and 10 shots on the way, and the processor's seconds since the record before;
@@ -328,7 +315,7 @@ def floors(n_tasks: int) -> dict[str, Tensor]:
 
 
 def go_on(row: Row, theta: Params, alpha: Params, job: Job) -> Tensor:
-    """Take Adam's steps after the method's own, and return the `STATISTICS`, ``(sets, seeds, 4)``.
+    """Take Adam's steps after the method's own, and return the statistics, ``(sets, seeds, 4)``.
 
     A method that steps goes on from its phi, by the support loss. A model that reads has its
     weights adapted, for each task, to predict every support point from the others.

@@ -40,6 +40,7 @@ from metasgd_core.rules import (
     warp,
 )
 from metasgd_core.studies import Stored, generator, lab
+from metasgd_core.studies.exploded import statistics
 from metasgd_core.studies.jobs import Job, Study
 from metasgd_core.tasks.sinusoid import SineTasks, Sinusoid
 from metasgd_core.types import Data, Params
@@ -55,8 +56,6 @@ FAMILIES: dict[str, dict[str, tuple[float, float]]] = {
 }
 #: On which of them, and with how many shots.
 TESTS = (("training", 5), *((name, 10) for name in FAMILIES))
-#: A task whose error is not finite or above this has exploded: no curve is further from 0.
-EXPLODED = 100.0
 
 
 class Trial(NamedTuple):
@@ -191,17 +190,6 @@ def errors(
         n_tasks=n_tasks, generator=generator(seed), method=row.at(trial),
     )
     return found.scores
-
-
-def told(scores: Tensor) -> Tensor:
-    """Return what is reported of errors ``(..., tasks)``: ``(..., 3)``.
-
-    The mean over the tasks that have not exploded, the median over all of them, and how many have.
-    """
-    fine = scores.isfinite() & (scores <= EXPLODED)
-    mean = scores.where(fine, 0).sum(-1) / fine.sum(-1)  # NaN where all have
-    median = scores.nan_to_num(inf, posinf=inf).median(-1).values
-    return torch.stack([mean, median, (~fine).sum(-1).to(mean)], dim=-1)
 
 
 def failed(scores: Tensor) -> Tensor:
@@ -342,7 +330,7 @@ def relative(job: Job) -> dict[str, Tensor]:
             checkpoint=checkpoint, compiled=not job.quick,
         ),
         iterations,
-        timed(lambda record: {"curve": told(errors(
+        timed(lambda record: {"curve": statistics(errors(
             row, trial, record.theta, record.alpha, steps=steps, n_tasks=min(tasks, 200),
             seed=VALIDATION,
         )[:, -1])}),
@@ -355,7 +343,7 @@ def relative(job: Job) -> dict[str, Tensor]:
             record.theta.values(), {id(a): a for a in record.alpha.values()}.values())]),
     }  # fmt: skip
     for test, shots in TESTS:
-        tensors[f"{test}, K = {shots}"] = told(errors(
+        tensors[f"{test}, K = {shots}"] = statistics(errors(
             row, trial, record.theta, record.alpha, shots=shots, steps=TEST_STEPS, n_tasks=tasks,
             test=test,
         ))
@@ -491,11 +479,11 @@ def optimiser(job: Job) -> dict[str, Tensor]:
         steps = 3 if job.quick else LONG
         walk = partial(walks, model=model, steps=steps, n_tasks=starts)
         learned = walk(lstm(scale=trial.first), record.alpha, seed=TEST)
-        tensors[f"{name}, learned"] = told(learned)
+        tensors[f"{name}, learned"] = statistics(learned)
         rates = init_rule(adam(), still(model, len(RATES)), runs=(len(RATES),))
         rates = {n: torch.tensor(RATES).view(-1, *(1,) * (a.ndim - 1)) for n, a in rates.items()}
         for kind, seed in (("validated", VALIDATION), ("Adam", TEST)):
-            tensors[f"{name}, {kind}"] = told(walk(adam(), rates, seed=seed))
+            tensors[f"{name}, {kind}"] = statistics(walk(adam(), rates, seed=seed))
     return tensors
 
 
@@ -510,7 +498,7 @@ def summary(found: Stored) -> str:
     for name in ROWS:
         tensors = {key.partition("/")[2]: t for key, t in found.tensors.items()
                    if key.startswith(f"{name}/")}  # fmt: skip
-        mean, _, exploded = tensors["training, K = 5"].mean(0).unbind(-1)
+        _, _, exploded, mean = tensors["training, K = 5"].mean(0).unbind(-1)
         lr, share, first = tensors["trials"][tensors["chosen"]].tolist()
         lines.append(
             f"{name:34} {1000 * tensors['pace']:7.2f} ms  "
@@ -518,7 +506,7 @@ def summary(found: Stored) -> str:
             + f"  lr {lr:g}, share {share:g}, first {first:g}"
         )
     for name in NETWORKS:
-        learned, adams = (found.tensors[f"{OPTIMISER}/{name}, {kind}"][..., 0]
+        learned, adams = (found.tensors[f"{OPTIMISER}/{name}, {kind}"][..., -1]
                           for kind in ("learned", "Adam"))
         at = [k for k in (HORIZON, 100, LONG) if k < learned.shape[1]]
         lines.append(f"{name:10} " + "  ".join(
