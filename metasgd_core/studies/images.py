@@ -109,7 +109,8 @@ class Setting:
 INNER = ((1e-3, 3e-3, 1e-2), (0.03, 0.1, 0.4))
 OUTER = ((2e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2, 4e-2), (0.0,))
 TRIALS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "Meta-SGD": INNER, "MAML": INNER, "FOMAML": INNER, "ANIL": INNER,
+    "Meta-SGD": INNER, "MAML": INNER, "FOMAML": INNER,
+    "ANIL": (INNER[0], (0.1, 0.4, 1.2)),  # a last layer alone wants greater steps
     "Reptile": ((0.1, 0.3, 1.0), (0.03, 0.1, 0.3)), "prototypes": OUTER, "joint": OUTER,
 }  # fmt: skip
 RATES = {
