@@ -1,4 +1,4 @@
-"""Chapter 11's study: what it reports, the kernel of a step, and the optimiser of random starts."""
+"""Chapter 11's studies: what they report, the kernel of a step, the optimiser of random starts."""
 
 import pytest
 import torch
@@ -19,16 +19,17 @@ from metasgd_core import (
     share_alpha,
 )
 from metasgd_core.rules import DESCENT, adam, curvature, lstm, warp
-from metasgd_core.studies import relatives
+from metasgd_core.studies import optimiser, relatives
 from metasgd_core.studies.jobs import Job
-from metasgd_core.studies.relatives import NETWORKS, ROWS, Optimisees, kernel, walks
+from metasgd_core.studies.optimiser import NETWORKS, Optimisees, walks
+from metasgd_core.studies.relatives import ROWS, kernel
 
 
 def test_every_row_has_as_many_trials_as_the_others():
     """And no two the same: a row tried more often than another would be favoured."""
     for row in ROWS.values():
         assert len(set(row.trials)) == 6
-    assert len(set(relatives.LSTM_TRIALS)) == 6
+    assert len(set(optimiser.LSTM_TRIALS)) == 6
 
 
 def test_a_trial_in_which_a_task_explodes_is_not_chosen():
@@ -73,7 +74,7 @@ def test_an_optimisee_begins_at_its_start_and_is_asked_for_what_it_trains_on():
 def test_adams_walk_is_that_of_pytorchs_adam():
     """Two rates, four steps from one start: what the learned optimiser is compared with."""
     model = MLP((1, 5, 1))
-    theta = relatives.still(model, 2)
+    theta = optimiser.still(model, 2)
     rates = {n: torch.tensor([0.01, 0.1]).view(2, *(1,) * (a.ndim - 1))
              for n, a in init_rule(adam(), theta, runs=(2,)).items()}
     found = walks(adam(), rates, model, seed=3, steps=4, n_tasks=1)
@@ -96,14 +97,14 @@ def test_adams_walk_is_that_of_pytorchs_adam():
 
 
 def test_a_learned_optimiser_walks_on_networks_that_it_has_not_met():
-    alpha = init_rule(lstm(), relatives.still(MLP(), 2), runs=(2,), generator=gen())
+    alpha = init_rule(lstm(), optimiser.still(MLP(), 2), runs=(2,), generator=gen())
     for model in NETWORKS.values():
         assert walks(lstm(), alpha, model, seed=1, steps=2, n_tasks=2).isfinite().all()
 
 
 def test_training_an_optimiser_moves_its_numbers_and_nothing_else():
-    trial = relatives.LSTM_TRIALS[0]
-    *_, record = relatives.learn_to_optimise(trial, seeds=1, iterations=2, record_every=2)
+    trial = optimiser.LSTM_TRIALS[0]
+    *_, record = optimiser.learn_to_optimise(trial, seeds=1, iterations=2, record_every=2)
     assert all(not p.any() for p in record.theta.values())
     first = init_rule(lstm(scale=trial.first), record.theta, runs=(1,),
                       generator=gen(relatives.FIRST))
