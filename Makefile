@@ -1,7 +1,7 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes zip notebooks-for-students clean
+.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes zip notebooks-for-students assignments clean
 
 export PYTHON TORCH_INDEX REPOSITORY BOOK_URL
 BIN := .venv/bin
@@ -28,6 +28,7 @@ help:
 	@echo "make quizzes     export the quizzes as Moodle XML into _build/quizzes"
 	@echo "make zip         pack the built book for someone without Python"
 	@echo "make notebooks-for-students  the chapters as plain notebooks without solutions, in a zip"
+	@echo "make assignments the four assignments, their solutions and graders, tried with otter (minutes)"
 	@echo "make clean       remove what was built; .venv stays"
 	@echo "Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu (Linux without a GPU),"
 	@echo "         REPOSITORY=owner/name (where the book's links lead; without it, to git's origin)"
@@ -114,6 +115,21 @@ notebooks-for-students: _build/.book
 	@rm -f _build/student-notebooks.zip
 	@cd _build/html/notebooks && ../../../$(BIN)/python -m zipfile -c ../../student-notebooks.zip *.ipynb
 	@echo "Packed: _build/student-notebooks.zip (for teachers, with solutions: _build/html/notebooks/teacher)"
+
+# What the kit for teachers needs beside the book, in an environment that sees what .venv has.
+SITE := import site; print(site.getsitepackages()[0])
+.venv-teach/.installed: .venv/.installed teach/requirements.txt
+	@echo "Making .venv-teach, with what the kit for teachers needs."
+	@$(BIN)/python -m venv --clear --without-pip .venv-teach
+	@printf 'import site; site.addsitedir("%s")\n' "$$($(BIN)/python -c '$(SITE)')" \
+		>"$$(.venv-teach/bin/python -c '$(SITE)')/book.pth"
+	@$(BIN)/python -m pip --disable-pip-version-check --python .venv-teach/bin/python install -q \
+		-c requirements.txt -r teach/requirements.txt \
+		|| { echo "Installing failed: pip's last lines above say why."; exit 1; }
+	@touch $@
+
+assignments: .venv-teach/.installed
+	@$(BIN)/python tools/assignments.py $(or $(ARGS),--grade)
 
 clean:
 	@rm -rf _build build *.egg-info .mypy_cache .ruff_cache .pytest_cache
