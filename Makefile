@@ -1,7 +1,7 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes zip notebooks-for-students assignments clean
+.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes zip notebooks-for-students assignments figures-zip wheel teach clean
 
 export PYTHON TORCH_INDEX REPOSITORY BOOK_URL
 BIN := .venv/bin
@@ -26,9 +26,12 @@ help:
 	@echo "make alpha-lab   train the arms of chapter 8 again, about half an hour (can be killed and resumed)"
 	@echo "make bench       time the meta-step against a plain loop and other libraries, about 10 minutes"
 	@echo "make quizzes     export the quizzes as Moodle XML into _build/quizzes"
-	@echo "make zip         pack the built book for someone without Python"
+	@echo "make zip         pack the built book for someone without Python (KIT=1: and what make teach makes)"
+	@echo "make teach       all that a teacher needs, into _build/kit: each of these, and the quizzes"
 	@echo "make notebooks-for-students  the chapters as plain notebooks without solutions, in a zip"
 	@echo "make assignments the four assignments, their solutions and graders, tried with otter (minutes)"
+	@echo "make figures-zip all drawn figures as SVG, light and dark, with captions, in a zip"
+	@echo "make wheel       the package as a file that pip installs without a network"
 	@echo "make clean       remove what was built; .venv stays"
 	@echo "Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu (Linux without a GPU),"
 	@echo "         REPOSITORY=owner/name (where the book's links lead; without it, to git's origin)"
@@ -106,10 +109,10 @@ bench: .venv-bench/.installed
 quizzes: .venv/.installed
 	@$(BIN)/python tools/quizzes.py --export _build/quizzes
 
-zip: _build/.book
+zip: _build/.book $(if $(KIT),teach)
 	@rm -f _build/meta-sgd-book.zip
-	@cd _build && ../$(BIN)/python -m zipfile -c meta-sgd-book.zip html
-	@echo "Packed: _build/meta-sgd-book.zip (unpack it and open html/index.html)"
+	@cd _build && ../$(BIN)/python -m zipfile -c meta-sgd-book.zip html $(if $(KIT),kit)
+	@echo "Packed: _build/meta-sgd-book.zip (unpack it and open html/index.html$(if $(KIT), or kit/index.html))"
 
 notebooks-for-students: _build/.book
 	@rm -f _build/student-notebooks.zip
@@ -130,6 +133,20 @@ SITE := import site; print(site.getsitepackages()[0])
 
 assignments: .venv-teach/.installed
 	@$(BIN)/python tools/assignments.py $(or $(ARGS),--grade)
+
+figures-zip: _build/.book
+	@rm -f _build/figures.zip
+	@$(BIN)/python tools/pictures.py _build/figures.zip
+
+# setuptools would pack what an older build has left.
+wheel: .venv/.installed
+	@rm -rf _build/wheel build
+	@$(BIN)/python -m pip --disable-pip-version-check wheel -q --no-deps --no-build-isolation \
+		-w _build/wheel . && rm -rf build
+	@echo "Made: $$(ls _build/wheel/*.whl)"
+
+teach: notebooks-for-students quizzes assignments figures-zip wheel
+	@$(BIN)/python tools/kit.py _build/kit
 
 clean:
 	@rm -rf _build build *.egg-info .mypy_cache .ruff_cache .pytest_cache

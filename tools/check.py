@@ -124,7 +124,7 @@ def main(fast: bool) -> int:
     checks = [
         ("ruff", [*PYTHON, "ruff", "check", "."]),
         ("mypy", [*PYTHON, "mypy"]),
-        ("scripts (types, faults)", [sys.executable, "tools/check_js.py"]),
+        ("scripts, workflows", [sys.executable, "tools/check_js.py"]),
     ]
     if not fast:
         checks.append(("book (build, zip)", ["make", "zip"]))

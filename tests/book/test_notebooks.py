@@ -182,7 +182,7 @@ def test_a_student_finishes_it_in_an_evening(path):
         assert budget.lines <= LINES
         assert budget.reading <= MINUTES
         assert budget.figure is None or budget.figure <= FIGURE, "the first live figure comes late"
-    reading, exercises = HEADER.search(notebook.cells[0].source).groups()
+    reading, exercises, _ = HEADER.search(notebook.cells[0].source).groups()
     said = (int(reading), int(exercises or 0))
     assert said == (five(budget.reading), budget.exercises), "python tools/budget.py --write"
 
