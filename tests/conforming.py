@@ -16,7 +16,7 @@ from cases import carts, sines, walks
 from torch import nn
 
 import metasgd_core
-from metasgd_core import MAML, META_SGD, Data, Method, NeuralProcess, Sinusoid, init_alpha
+from metasgd_core import MAML, META_SGD, MLP, Data, Method, NeuralProcess, Sinusoid, init_alpha
 from metasgd_core.alpha import init_rule
 from metasgd_core.models import (
     GRU,
@@ -40,6 +40,7 @@ from metasgd_core.rules import (
 )
 from metasgd_core.tasks.base import Classification
 from metasgd_core.tasks.images import Images
+from metasgd_core.tasks.patients import Patients
 
 
 class Classes(NamedTuple):
@@ -148,6 +149,7 @@ FAMILIES = {
     "images": tiny_images(turns=4),
     "images, read": tiny_images(net=PrototypeNet),
     "measured": DEFINED["measured"],
+    "patients": Patients(MLP((3, 4, 3, 1)).double()),
     "cartpole": carts(),
     "navigation": walks(),
 }
