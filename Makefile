@@ -1,7 +1,7 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes zip notebooks-for-students assignments figures-zip wheel teach clean
+.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes zip notebooks-for-students assignments figures-zip wheel teach pdf test-browsers clean
 
 export PYTHON TORCH_INDEX REPOSITORY BOOK_URL
 BIN := .venv/bin
@@ -32,6 +32,8 @@ help:
 	@echo "make assignments the four assignments, their solutions and graders, tried with otter (minutes)"
 	@echo "make figures-zip all drawn figures as SVG, light and dark, with captions, in a zip"
 	@echo "make wheel       the package as a file that pip installs without a network"
+	@echo "make pdf         each page and the book as PDFs, for students and with solutions (ONLY=04-maml)"
+	@echo "make test-browsers  look at the pages in Firefox and in WebKit, where they are installed"
 	@echo "make clean       remove what was built; .venv stays"
 	@echo "Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu (Linux without a GPU),"
 	@echo "         REPOSITORY=owner/name (where the book's links lead; without it, to git's origin)"
@@ -145,8 +147,17 @@ wheel: .venv/.installed
 		-w _build/wheel . && rm -rf build
 	@echo "Made: $$(ls _build/wheel/*.whl)"
 
-teach: notebooks-for-students quizzes assignments figures-zip wheel
+teach: notebooks-for-students quizzes assignments figures-zip wheel pdf
 	@$(BIN)/python tools/kit.py _build/kit
+
+pdf: _build/.book .venv-teach/.installed
+	@echo "Printing, about five minutes for the whole book ..."
+	@$(BIN)/python tools/print_pages.py $(if $(ONLY),--only $(ONLY))
+	@.venv-teach/bin/python tools/bind_book.py
+	@echo "The PDFs are in _build/pdf, those with solutions in _build/pdf/teacher"
+
+test-browsers: _build/.book
+	@OTHER_BROWSERS=1 $(BIN)/python -m pytest -q -rs tests/book/test_other_browsers.py
 
 clean:
 	@rm -rf _build build *.egg-info .mypy_cache .ruff_cache .pytest_cache

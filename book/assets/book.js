@@ -21,6 +21,7 @@
   addEventListener("beforeprint", () => {
     theme = root.dataset.theme;
     root.dataset.theme = "light";
+    root.style.setProperty("--paper-title", JSON.stringify(document.title));
     const answers = ".bd-content :is(details.below-input, details.quiz-key):not([open])";
     folded = [...document.querySelectorAll(answers)];
     for (const one of folded) one.open = true;
