@@ -33,6 +33,7 @@ FOLDER = ROOT / "_build" / "assignments"
 OTTER = ROOT / ".venv-teach" / "bin" / "otter"
 README = ROOT / "teach" / "assignments" / "README.md"
 RUBRIC = "\n## The rubric\n"
+CPU = "https://download.pytorch.org/whl/cpu"
 MARK = re.compile(r"^# %% ?(.*)\n", re.MULTILINE)
 BLOCK = re.compile(r"^( +)# BEGIN SOLUTION\n((?:.*\n)*?)\1# END SOLUTION\n", re.MULTILINE)
 VALUE = re.compile(r"^(\w+ = )(.+?)  # SOLUTION$", re.MULTILINE)
@@ -289,14 +290,15 @@ def write(assignment: Assignment, folder: Path) -> None:
     test = f"test_{assignment.name.replace('-', '_')}.py"
     student, teacher = folder / "student", folder / "teacher" / assignment.name
     shutil.rmtree(teacher, ignore_errors=True)
-    package = "metasgd-core @ git+{}@{}".format(*place())  # for Gradescope's machine
+    package = "metasgd-core @ git+{}@{}".format(*place())
     texts = {
         student / f"{assignment.name}.ipynb": nbformat.writes(notebook(assignment)),
         student / test: pytest_file(assignment, hidden=False),
         teacher / "solution.ipynb": nbformat.writes(notebook(assignment, solutions=True)),
         teacher / test: pytest_file(assignment, hidden=True),
         teacher / "rubric.md": f"# Rubric: {assignment.title}\n\n{rubric(assignment)}",
-        teacher / "requirements.txt": package,
+        # for Gradescope's machine, which needs no CUDA
+        teacher / "requirements.txt": f"--extra-index-url {CPU}\n{package}",
         # students read what hidden checks say once the marks are published
         teacher / "otter_config.json": json.dumps({"show_hidden": True}),
         **{

@@ -251,7 +251,7 @@ def test_by_hand_is_the_meta_gradient(meta_gradient_by_hand):
 #
 # FOMAML takes the step and then forgets that its gradient depended on $\theta$: it uses $v$ alone.
 #
-# - `first_order_gradient`: $v$, for one task, in any way you like.
+# - `first_order_gradient`: $v$, for one task, in any way you like (`theta` has no graph again).
 # - `opposite_rate(h)`: with one parameter and the curvature $h$ of the support loss, MAML's
 #   gradient is $(1 - \alpha h)\,v$. Return a rate $\alpha$ at which FOMAML sends $\theta$ the
 #   *opposite* way.
