@@ -1,7 +1,7 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes zip notebooks-for-students assignments figures-zip wheel teach pdf test-browsers clean
+.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes slides zip notebooks-for-students assignments figures-zip wheel teach pdf test-browsers clean
 
 export PYTHON TORCH_INDEX REPOSITORY BOOK_URL
 BIN := .venv/bin
@@ -26,6 +26,7 @@ help:
 	@echo "make alpha-lab   train the arms of chapter 8 again, about half an hour (can be killed and resumed)"
 	@echo "make bench       time the meta-step against a plain loop and other libraries, about 10 minutes"
 	@echo "make quizzes     export the quizzes as Moodle XML into _build/quizzes"
+	@echo "make slides      build the decks into _build/slides"
 	@echo "make zip         pack the built book for someone without Python (KIT=1: and what make teach makes)"
 	@echo "make teach       all that a teacher needs, into _build/kit: each of these, and the quizzes"
 	@echo "make notebooks-for-students  the chapters as plain notebooks without solutions, in a zip"
@@ -111,6 +112,35 @@ bench: .venv-bench/.installed
 quizzes: .venv/.installed
 	@$(BIN)/python tools/quizzes.py --export _build/quizzes
 
+# What the kit for teachers needs beside the book, in an environment that sees what .venv has.
+SITE := import site; print(site.getsitepackages()[0])
+TEACH := $(BIN)/python -m pip --disable-pip-version-check --python .venv-teach/bin/python install -q
+SAY := { echo "Installing failed: pip's last lines above say why."; exit 1; }
+.venv-teach/.made: .venv/.installed
+	@$(BIN)/python -m venv --clear --without-pip .venv-teach
+	@printf 'import site; site.addsitedir("%s")\n' "$$($(BIN)/python -c '$(SITE)')" \
+		>"$$(.venv-teach/bin/python -c '$(SITE)')/book.pth"
+	@touch $@
+
+.venv-teach/.installed: .venv-teach/.made teach/requirements.txt
+	@echo "Installing into .venv-teach what the kit for teachers needs."
+	@$(TEACH) -c requirements.txt -r teach/requirements.txt || $(SAY)
+	@touch $@
+
+# The decks need one line of it.
+.venv-teach/.slides: .venv-teach/.made teach/requirements.txt
+	@$(TEACH) -c requirements.txt "$$(grep '^sphinx-revealjs' teach/requirements.txt)" || $(SAY)
+	@touch $@
+
+# Built whole each time, as the book is.
+slides: .venv-teach/.slides
+	@echo "Building the decks ..."
+	@rm -rf _build/slides _build/.decks && mkdir -p _build
+	@.venv-teach/bin/python -m sphinx -b revealjs -W --keep-going -n -q \
+		-d _build/.decks teach/decks _build/slides \
+		|| { echo "The decks did not build: the warnings above name the places."; exit 1; }
+	@echo "The decks are built: open _build/slides/index.html"
+
 zip: _build/.book $(if $(KIT),teach)
 	@rm -f _build/meta-sgd-book.zip
 	@cd _build && ../$(BIN)/python -m zipfile -c meta-sgd-book.zip html $(if $(KIT),kit)
@@ -120,18 +150,6 @@ notebooks-for-students: _build/.book
 	@rm -f _build/student-notebooks.zip
 	@cd _build/html/notebooks && ../../../$(BIN)/python -m zipfile -c ../../student-notebooks.zip *.ipynb
 	@echo "Packed: _build/student-notebooks.zip (for teachers, with solutions: _build/html/notebooks/teacher)"
-
-# What the kit for teachers needs beside the book, in an environment that sees what .venv has.
-SITE := import site; print(site.getsitepackages()[0])
-.venv-teach/.installed: .venv/.installed teach/requirements.txt
-	@echo "Making .venv-teach, with what the kit for teachers needs."
-	@$(BIN)/python -m venv --clear --without-pip .venv-teach
-	@printf 'import site; site.addsitedir("%s")\n' "$$($(BIN)/python -c '$(SITE)')" \
-		>"$$(.venv-teach/bin/python -c '$(SITE)')/book.pth"
-	@$(BIN)/python -m pip --disable-pip-version-check --python .venv-teach/bin/python install -q \
-		-c requirements.txt -r teach/requirements.txt \
-		|| { echo "Installing failed: pip's last lines above say why."; exit 1; }
-	@touch $@
 
 assignments: .venv-teach/.installed
 	@$(BIN)/python tools/assignments.py $(or $(ARGS),--grade)
@@ -147,7 +165,7 @@ wheel: .venv/.installed
 		-w _build/wheel . && rm -rf build
 	@echo "Made: $$(ls _build/wheel/*.whl)"
 
-teach: notebooks-for-students quizzes assignments figures-zip wheel pdf
+teach: notebooks-for-students quizzes slides assignments figures-zip wheel pdf
 	@$(BIN)/python tools/kit.py _build/kit
 
 pdf: _build/.book .venv-teach/.installed

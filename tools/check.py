@@ -1,7 +1,8 @@
 """Run every check, whatever the others say, and end with one summary.
 
 `--fast` leaves out what trains long and what needs the built book. `COMPANIONS=in-turn` in the
-environment (as in `.ci/run`) leaves out two thirds of the companion pages, each day others.
+environment (as in `.ci/run`) leaves out two thirds of the companion pages, each day others, and
+of the decks in the browser.
 """
 
 import os
@@ -127,7 +128,7 @@ def main(fast: bool) -> int:
         ("scripts, workflows", [sys.executable, "tools/check_js.py"]),
     ]
     if not fast:
-        checks.append(("book (build, zip)", ["make", "zip"]))
+        checks += [("book (build, zip)", ["make", "zip"]), ("decks (build)", ["make", "slides"])]
     results = side_by_side(*checks)
     if fast:
         results += [

@@ -23,6 +23,7 @@ from metasgd_core.widgets.figure import HERE, Figure
 ROOT = Path(__file__).resolve().parents[1]
 JS = ROOT / "tools" / "js"
 MODULES = JS / "node_modules"
+PAGES = [ROOT / "book" / "assets", ROOT / "teach" / "decks"]
 SETTINGS = {
     "compilerOptions": {
         "allowJs": True, "checkJs": True, "noEmit": True, "target": "es2022",
@@ -71,14 +72,15 @@ def types(name: str, sources: dict[str, str]) -> list[str]:
 
 
 def programs() -> dict[str, dict[str, str]]:
-    """Return the scripts of each figure, and the page's own, by name."""
+    """Return the scripts of each figure, and those of pages and slides, by name."""
     shown = (getattr(widgets, name) for name in widgets.__all__)
     figures = [cls for cls in shown if issubclass(cls, Figure)]
     found = {
         cls.__name__: {name: (HERE / name).read_text("utf-8") for name in cls.sources}
         for cls in figures
     }
-    pages = {path.name: path.read_text("utf-8") for path in (ROOT / "book/assets").glob("*.js")}
+    own = (path for folder in PAGES for path in folder.glob("*.js"))
+    pages = {path.name: path.read_text("utf-8") for path in own}
     return {**found, "pages": pages}
 
 
@@ -91,11 +93,10 @@ def main() -> int:
     if errors:
         print(*errors, sep="\n")
     eslint = [MODULES / "eslint" / "bin" / "eslint.js", "-c", JS / "eslint.config.mjs"]
-    places = [HERE, ROOT / "book" / "assets"]
     workflows = [path.relative_to(ROOT) for path in (ROOT / ".github/workflows").glob("*.yml")]
     linted = [
         subprocess.run(["node", *map(str, command)], cwd=ROOT).returncode
-        for command in ([*eslint, *places], [JS / "workflows.mjs", *workflows])
+        for command in ([*eslint, HERE, *PAGES], [JS / "workflows.mjs", *workflows])
     ]
     return 1 if errors or any(linted) else 0
 

@@ -163,7 +163,7 @@ def make_quiz(app: Sphinx, docname: str, source: list[str]) -> None:
 def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
     """Copy MathJax beside the pages, from the package that carries it (it needs no Django)."""
     spec = find_spec("mathjax")
-    if exception or app.builder.name != "html":
+    if exception or app.builder.format != "html":
         return
     if spec is None or spec.origin is None:
         raise RuntimeError("MathJax is missing: pip install django-static-mathjax")

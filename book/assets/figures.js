@@ -4,11 +4,11 @@
   const { undrawn } = /** @type {any} */ (document.currentScript).dataset; // what is said then
 
   /** What a figure asks of a live widget's model, with nobody at the other end. */
-  function makeModel(state) {
+  function makeModel(state, linked) {
     const listeners = {};
     const tell = (event) => (listeners[event] || []).forEach((listener) => listener());
     return {
-      linked: true, // this page may hold the state in its address; a running notebook cannot
+      linked, // whether the page may hold the state in its address: no running notebook can, nor a slide
       get: (name) => state[name],
       set(name, value) {
         if (JSON.stringify(state[name]) === JSON.stringify(value)) return;
@@ -42,7 +42,7 @@
     for (const place of places) {
       try {
         const state = readState(JSON.parse(place.querySelector("script").textContent));
-        window.bookFigures[place.dataset.figure].render({ model: makeModel(state), el: place });
+        window.bookFigures[place.dataset.figure].render({ model: makeModel(state, !place.closest(".reveal")), el: place });
       } catch (error) {
         const sentence = document.createElement("p");
         sentence.setAttribute("role", "alert");

@@ -51,4 +51,8 @@ interface Window {
   bookFigureCount?: number;
   bookFigures: any;
   MathJax?: any;
+  deck: any;
 }
+
+/** reveal.js, on slides. */
+declare const Reveal: any;

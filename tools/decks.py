@@ -1,0 +1,100 @@
+"""What the decks have beside Markdown: notes for the teacher, the chapters' pictures, a list."""
+
+import json
+import re
+from functools import cache
+from html import escape
+from pathlib import Path
+
+from docutils import nodes
+from figures_hook import Interactive, load_figures
+from pictures_hook import in_the_dark
+from pybtex.backends.plaintext import Backend
+from pybtex.plugin import register_plugin
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx_hooks import copy_mathjax
+from sphinx_revealjs.nodes import revealjs_section
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Notes(SphinxDirective):
+    """What only the speaker sees; before it, how many minutes the slide takes."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        slide = revealjs_section()
+        slide["data-timing"] = round(60 * float(self.arguments[0]))
+        return [
+            slide,
+            nodes.raw("", '<aside class="notes">', format="html"),
+            *self.parse_content_to_nodes(),
+            nodes.raw("", "</aside>", format="html"),
+        ]
+
+
+@cache
+def stored_pictures() -> dict[str, tuple[str, str]]:
+    """Return the picture (SVG) and the alt text of each figure of the chapters, by its name."""
+    found = {}
+    for path in sorted((ROOT / "book").glob("[0-9]*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            shown = cell["metadata"].get("mystnb", {})
+            for output in cell.get("outputs", []):
+                if "figure" in shown and (svg := output.get("data", {}).get("image/svg+xml")):
+                    found[shown["figure"]["name"]] = ("".join(svg), shown["image"]["alt"])
+    return found
+
+
+class Stored(SphinxDirective):
+    """The picture that a chapter has of a figure, by the figure's name; nothing is drawn again."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        if name not in (known := stored_pictures()):
+            raise self.error(f"no chapter has a picture {name}")
+        svg, alt = known[name]
+        images = []
+        for theme, text in (("light", svg), ("dark", in_the_dark(svg))):
+            file = Path(self.env.app.outdir) / "_images" / f"{name}-{theme}.svg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            images.append(
+                f'<img class="only-{theme}" src="_images/{file.name}" alt="{escape(alt)}">'
+            )
+        return [nodes.raw("", f'<div class="stored">{"".join(images)}</div>', format="html")]
+
+
+class Decks(SphinxDirective):
+    """A link to each deck, with its slides and its minutes."""
+
+    def run(self) -> list[nodes.Node]:
+        rows = []
+        for path in sorted(Path(self.env.srcdir).glob("[0-9]*.md")):
+            self.env.note_dependency(str(path))
+            text = path.read_text(encoding="utf-8")
+            title = re.search(r"^# (.+)$", text, re.MULTILINE)
+            minutes = sum(map(float, re.findall(r"^`+\{notes\} (\S+)$", text, re.MULTILINE)))
+            slides = len(re.findall(r"^##? ", text, re.MULTILINE))
+            assert title is not None
+            rows.append(
+                f'<li value="{int(path.name[:2])}"><a href="{path.stem}.html">{escape(title[1])}'
+                f"</a> <small>{slides} slides, {minutes:.0f} minutes</small></li>"
+            )
+        return [nodes.raw("", f'<ol class="decks">{"".join(rows)}</ol>', format="html")]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    register_plugin("pybtex.backends", "plaintext", Backend, force=True)  # as in sphinx_hooks
+    app.add_directive("interactive", Interactive)
+    app.add_directive("notes", Notes)
+    app.add_directive("stored", Stored)
+    app.add_directive("decks", Decks)
+    app.connect("html-page-context", load_figures)
+    app.connect("build-finished", copy_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
