@@ -189,7 +189,7 @@ def work(job: Job) -> Stored:
     Stored are, in (mg/L)²: ``real`` ``(seeds, steps + 1, patients, choices)``; ``poisoned`` and
     ``bounded``, the same with one sample poisoned, by the plain and by the bounded step; ``safe``,
     the bounded step without poison; ``simulated`` and ``wrong`` ``(seeds, steps + 1)``; and of a
-    row with three samples theta and alpha.
+    row with three samples theta, and alpha if it was learned.
     """
     if job.name == FORMULA:
         return Stored(by_formula(job), {})
@@ -217,6 +217,7 @@ def work(job: Job) -> Stored:
         ).mean
     if row.shots == 3:
         tensors |= {f"theta.{n}": p for n, p in theta.items()}
+    if row.shots == 3 and row.method.learn_alpha:
         tensors |= {f"alpha.{n}": a for n, a in alpha.items()}
     return Stored(tensors, {})
 
