@@ -1,6 +1,7 @@
 """The pages for teachers, and what the kit beside them holds."""
 
 import re
+import subprocess
 import zipfile
 
 import pytest
@@ -156,3 +157,17 @@ def test_the_kit_leads_to_all_that_was_made(tmp_path):
     assert not (tmp_path / "kit" / "of-yesterday").exists()
     (tmp_path / "built" / "figures.zip").unlink()
     assert len(gather(tmp_path / "kit", tmp_path / "built")) == len(PARTS) - 1
+
+
+def test_the_zip_takes_the_kit_along_when_asked():
+    """And what makes the kit makes each of its parts."""
+
+    def said(*words):
+        made = (f"-o{name}" for name in ("_build/.book", ".venv/.installed"))
+        command = ["make", "-n", *made, *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert "zip html kit" not in said("zip")
+    whole = said("zip", "KIT=1")
+    assert "meta-sgd-book.zip html kit" in whole
+    assert [one.made for one in PARTS if one.made not in whole.partition("tools/kit.py")[0]] == []
