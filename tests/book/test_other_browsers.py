@@ -52,7 +52,7 @@ def other(request, tmp_path_factory):
     if "OTHER_BROWSERS" not in os.environ:
         pytest.skip("only `make test-browsers` looks at the pages in Firefox and WebKit")
     if request.param.missing:
-        pytest.skip(request.param.missing)
+        (pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip)(request.param.missing)
     browser = request.param(tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
