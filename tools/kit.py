@@ -42,12 +42,12 @@ class Part(NamedTuple):
 
 PARTS = [
     Part("slides", "slides/index.html", "Decks",
-         "One a chapter, with live figures. S: the speaker's notes, ?: all keys."),
+         "One for each chapter, with live figures. S: the speaker's notes, ?: all keys."),
     Part("student-notebooks.zip", "student-notebooks.zip", "Notebooks for students",
          "The chapters, with an empty cell in place of each solution."),
-    Part("assignments", "assignments/**/*.*", "Assignments",
+    Part("assignments", "assignments/*/*", "Assignments",
          "Four: student/ to hand out; teacher/ with rubrics, solutions and what grades them."),
-    Part("quizzes", "quizzes/*.xml", "Quizzes",
+    Part("quizzes", "quizzes/all-chapters.xml", "Quizzes",
          "For a question bank of Moodle: Import, Moodle XML format."),
     Part("pdf", "pdf/**/*.pdf", "To print", "The book and each chapter."),
     Part("figures.zip", "figures.zip", "Figures",

@@ -66,7 +66,8 @@ def main(name: str = "") -> int:
         draft.replace(BOOK / draft.name)
     TOC.write_text(entered(TOC.read_text(encoding="utf-8"), name), encoding="utf-8")
     print(f"book/{name}.ipynb passes the tests and stands in _toc.yml.")
-    print(f"Write it, then: make notebooks ONLY={name}, and a row in the table of README.md.")
+    print(f"Write it, then: make notebooks ONLY={name}, a row in the table of README.md, and")
+    print("an entry in book/teaching.md, whose minutes `python tools/budget.py --write` fills in.")
     return 0
 
 

@@ -62,7 +62,7 @@ class Drawing(NamedTuple):
 def drawings(html: Path) -> list[Drawing]:
     """Return the figures of the pages that have a twin for the dark, in the order of the pages."""
     found = []
-    for page in sorted((html / "book").glob("*.html")):
+    for page in sorted((html / "book").glob("*.html"), key=lambda page: page.stem):
         text = page.read_text(encoding="utf-8")
         soup = BeautifulSoup(text, "html.parser", parse_only=SoupStrainer("figure"))
         for figure in soup.select("figure"):

@@ -37,7 +37,7 @@ def test_every_chapter_is_in_the_plan():
     """With its core, a question for the room, and something to show."""
     entries = re.split(r"^### ", part("Chapter by chapter"), flags=re.MULTILINE)[1:]
     said = dict(re.match(r"\{ref\}`([\w-]+)`(.*)", entry, re.DOTALL).groups() for entry in entries)
-    assert list(said) == [label(path) for path in CHAPTERS]
+    assert list(said) == [label(path) for path in CHAPTERS], "an entry for each, in their order"
     for name, entry in said.items():
         assert re.findall(r"^\*\*(\w+):\*\*", entry, re.MULTILINE) == ["Core", "Ask", "Show"], name
     assert all(core(TEXT).values())
