@@ -4,7 +4,9 @@ import json
 import re
 from functools import cache
 from html import escape
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, ClassVar
 
 from docutils import nodes
 from figures_hook import Interactive, load_figures
@@ -49,25 +51,48 @@ def stored_pictures() -> dict[str, tuple[str, str]]:
     return found
 
 
+def cut(svg: str, top: float, bottom: float) -> str:
+    """Return what a picture has between two heights, as shares of its own."""
+
+    def size(found: re.Match[str]) -> str:
+        width, height = map(float, found.groups())
+        part = (bottom - top) * height
+        return f'width="{width}pt" height="{part}pt" viewBox="0 {top * height} {width} {part}"'
+
+    whole = r'width="[\d.]+pt" height="[\d.]+pt" viewBox="0 0 ([\d.]+) ([\d.]+)"'
+    return re.sub(whole, size, svg, count=1)
+
+
 class Stored(SphinxDirective):
-    """The picture that a chapter has of a figure, by the figure's name; nothing is drawn again."""
+    """The picture that a chapter has of a figure, by the figure's name; nothing is drawn again.
+
+    With `cut` its panels stand side by side: a picture that is tall for a page is small on a slide.
+    """
 
     required_arguments = 1
+    option_spec: ClassVar[dict[str, Any]] = {"cut": float}
 
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
         if name not in (known := stored_pictures()):
             raise self.error(f"no chapter has a picture {name}")
         svg, alt = known[name]
+        edges = [0.0, *([self.options["cut"]] if "cut" in self.options else []), 1.0]
+        parts = list(pairwise(edges))
+        most = max(bottom - top for top, bottom in parts)
         images = []
-        for theme, text in (("light", svg), ("dark", in_the_dark(svg))):
-            file = Path(self.env.app.outdir) / "_images" / f"{name}-{theme}.svg"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
-            images.append(
-                f'<img class="only-{theme}" src="_images/{file.name}" alt="{escape(alt)}">'
-            )
-        return [nodes.raw("", f'<div class="stored">{"".join(images)}</div>', format="html")]
+        for k, (top, bottom) in enumerate(parts):
+            for theme, text in (("light", svg), ("dark", in_the_dark(svg))):
+                file = Path(self.env.app.outdir) / "_images" / f"{name}-{k}-{theme}.svg"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(cut(text, top, bottom), encoding="utf-8")
+                images.append(
+                    f'<img class="only-{theme}" src="_images/{file.name}" alt="{escape(alt)}" '
+                    f'style="--share: {(bottom - top) / most:.3f}">'
+                )
+            alt = ""  # it tells of all parts
+        kind = "stored parts" if len(parts) > 1 else "stored"
+        return [nodes.raw("", f'<div class="{kind}">{"".join(images)}</div>', format="html")]
 
 
 class Decks(SphinxDirective):

@@ -15,7 +15,7 @@ SLIDES = ROOT / "_build" / "slides"
 COMING = {10, 11, 13, 17, 18}
 SIZES = [(1280, 720), (1024, 768)]
 NOTES = re.compile(r"^```\{notes\} (\S+)\n(.+?)^```$", re.MULTILINE | re.DOTALL)
-DIRECTIVE = re.compile(r"^[`:]{3,}.*$", re.MULTILINE)
+DIRECTIVE = re.compile(r"^[`:]{3,}.*$|^:\w+: .*$", re.MULTILINE)
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?!\w)")
 DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 # What reaches beyond the slide, and code that is cut off at its right.
