@@ -11,6 +11,7 @@ what its marks mean. `wrong.yml` beside it holds wrong answers, which the checks
 import ast
 import inspect
 import json
+import linecache
 import re
 import shutil
 import subprocess
@@ -162,12 +163,14 @@ def check(*tests: Any) -> None:
 def names_of(notebook: str | Path) -> dict[str, Any]:
     """Run a notebook's code, cell by cell and past errors, and return what it has named."""
     names: dict[str, Any] = {"__name__": "notebook"}
-    for cell in json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]:
+    for k, cell in enumerate(json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]):
         if cell["cell_type"] == "code":
             lines = "".join(cell["source"]).splitlines()
             code = "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+            place = f"<cell {k}>"  # so that an error shows the line
+            linecache.cache[place] = len(code), None, code.splitlines(keepends=True), place
             try:
-                exec(code, names)
+                exec(compile(code, place, "exec"), names)
             except Exception:
                 traceback.print_exc()
     return names
@@ -235,6 +238,7 @@ def pytest_file(assignment: Assignment, *, hidden: bool) -> str:
         """
 
         import json
+        import linecache
         import os
         import traceback
         from pathlib import Path
