@@ -8,6 +8,7 @@ The students' files are in `--out`, the teacher's, with solutions, in its folder
 
 import argparse
 import json
+import logging
 import re
 import shutil
 import sys
@@ -257,6 +258,7 @@ def main() -> int:
     parser.add_argument("--printed", type=Path, default=ROOT / "_build" / ".printed")
     parser.add_argument("--out", type=Path, default=ROOT / "_build" / "pdf")
     options = parser.parse_args()
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # else it counts Chromium's objects aloud
     told = json.loads((options.printed / "pages.json").read_text(encoding="utf-8"))
     if told["whole"]:
         shutil.rmtree(options.out, ignore_errors=True)

@@ -23,7 +23,7 @@ WHOLE = """
         faults.push("maths is not typeset");
     if (all("mjx-merror, [data-mjx-error]").length) faults.push("maths has an error");
     for (const place of all(".mf-place"))
-        if (!place.querySelector(".mf-plot path, .mf-plot canvas"))
+        if (![...place.querySelectorAll(".mf-stage svg")].some((drawn) => drawn.clientHeight > 40))
             faults.push(`a figure is not drawn: ${place.textContent.slice(0, 80)}`);
     for (const image of all("article img"))
         if (image.offsetWidth && !(image.complete && image.naturalWidth))

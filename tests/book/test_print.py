@@ -1,5 +1,6 @@
 """The pages on paper: `make pdf` prints them all and holds each to more; here is one of them."""
 
+import json
 import os
 import re
 import shutil
@@ -99,3 +100,43 @@ def test_no_browser_is_said(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["print_pages.py"])
     assert print_pages.main() == 1
     assert "sudo apt install chromium" in capsys.readouterr().out
+
+
+@pytest.mark.browser
+def test_the_binder_tells_what_is_wrong(browser, tmp_path):
+    """Each fault that it looks for, in a page that has them all; pypdf is in .venv-teach alone."""
+    python = ROOT / ".venv-teach" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no .venv-teach here: `make pdf` makes it, and holds every PDF to the same")
+    style = (ROOT / "book" / "assets" / "print.css").read_text(encoding="utf-8")
+    page = browser.new_page()
+    page.set_content(
+        f"<!doctype html><html data-theme=light style='--paper-title: \"A page\"'><style>{style}"
+        "</style><article class=bd-article><h1>A page</h1><p>Here \\(\\alpha\\) is raw.</p>"
+        "<div style='height: 80px; background: #eee'></div><h2>A title alone</h2>"
+        "<p style='break-before: page'>The solution is what this line says.</p></article>"
+    )
+    entry = {"page": "book/a", "name": "a", "part": None, "level": 0, "titles": [],
+             "headings": ["A page", "A title alone"], "first": {"students": 1, "teacher": 7},
+             "answers": ["Thesolutioniswhatthislinesays."]}  # fmt: skip
+    for kind in print_pages.KINDS:
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "a.pdf").write_bytes(print_pages.paper(page, kind))
+    page.close()
+    told = {"html": "file:///html", "published": None, "whole": False, "pages": [entry]}
+    (tmp_path / "pages.json").write_text(json.dumps(told), encoding="utf-8")
+    command = [python, ROOT / "tools" / "bind_book.py", "--printed", tmp_path, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    faults = [line.partition(".pdf: ")[2] for line in done.stdout.splitlines()]
+    assert faults == [
+        "page 1 ends with the title 'Atitlealone', cut from what it stands over",
+        "page 1 has an empty frame, cut from what it should hold",
+        "page 1 has raw TeX: '\\\\(\\\\alpha\\\\) is raw. A title alone'",
+        "the students' PDF tells a solution: 'Thesolutioniswhatthislinesays.'",
+        "sheet 1 should have the number 7, and has '1'",
+        "page 7 ends with the title 'Atitlealone', cut from what it stands over",
+        "page 7 has an empty frame, cut from what it should hold",
+        "page 7 has raw TeX: '\\\\(\\\\alpha\\\\) is raw. A title alone'",
+        "sheet 2 should have the number 8, and has '2'",
+    ]
