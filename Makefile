@@ -132,6 +132,11 @@ SAY := { echo "Installing failed: pip's last lines above say why."; exit 1; }
 	@$(TEACH) -c requirements.txt "$$(grep '^sphinx-revealjs' teach/requirements.txt)" || $(SAY)
 	@touch $@
 
+# And the PDFs another.
+.venv-teach/.pdf: .venv-teach/.made teach/requirements.txt
+	@$(TEACH) "$$(grep '^pypdf' teach/requirements.txt)" || $(SAY)
+	@touch $@
+
 # Built whole each time, as the book is.
 slides: .venv-teach/.slides
 	@echo "Building the decks ..."
@@ -168,7 +173,7 @@ wheel: .venv/.installed
 teach: notebooks-for-students quizzes slides assignments figures-zip wheel pdf
 	@$(BIN)/python tools/kit.py _build/kit
 
-pdf: _build/.book .venv-teach/.installed
+pdf: _build/.book .venv-teach/.pdf
 	@echo "Printing, about five minutes for the whole book ..."
 	@$(BIN)/python tools/print_pages.py $(if $(ONLY),--only $(ONLY))
 	@.venv-teach/bin/python tools/bind_book.py

@@ -128,7 +128,10 @@ def main(fast: bool) -> int:
         ("scripts, workflows", [sys.executable, "tools/check_js.py"]),
     ]
     if not fast:
-        checks += [("book (build, zip)", ["make", "zip"]), ("decks (build)", ["make", "slides"])]
+        checks += [
+            ("book (build, zip)", ["make", "zip"]),
+            ("decks (build), pypdf", ["make", "slides", ".venv-teach/.pdf"]),
+        ]
     results = side_by_side(*checks)
     if fast:
         results += [

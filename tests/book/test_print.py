@@ -15,12 +15,15 @@ SENTINEL = "this sentence tells what the solution is"
 CORE = 14  # sheets: two fifths of the 37 that chapter 6 once took
 
 
+def lacking(reason):
+    pytest.fail(reason) if os.environ.get("REQUIRE_BROWSER") else pytest.skip(reason)
+
+
 @pytest.fixture(scope="module")
 def pdftotext():
     program = shutil.which("pdftotext")
     if program is None:
-        reason = "no pdftotext here: no PDF was read (Debian: apt install poppler-utils)"
-        pytest.fail(reason) if os.environ.get("REQUIRE_BROWSER") else pytest.skip(reason)
+        lacking("no pdftotext here: no PDF was read (Debian: apt install poppler-utils)")
 
     def read(pdf):
         done = subprocess.run([program, "-", "-"], input=pdf, capture_output=True, check=True)
@@ -106,8 +109,9 @@ def test_no_browser_is_said(monkeypatch, capsys):
 def test_the_binder_tells_what_is_wrong(browser, tmp_path):
     """Each fault that it looks for, in a page that has them all; pypdf is in .venv-teach alone."""
     python = ROOT / ".venv-teach" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("no .venv-teach here: `make pdf` makes it, and holds every PDF to the same")
+    there = [python, "-c", "import pypdf"]
+    if not python.exists() or subprocess.run(there, capture_output=True).returncode:
+        lacking("no pypdf in .venv-teach: `make pdf` installs it, and holds every PDF to the same")
     style = (ROOT / "book" / "assets" / "print.css").read_text(encoding="utf-8")
     page = browser.new_page()
     page.set_content(
