@@ -128,8 +128,12 @@ def test_every_page_is_visited_and_every_kind_in_both_ways():
 
 
 def loaded(page):
-    """Return what the browser has asked for to draw figures, and the rest of our own code."""
-    ours = {path.name for path in (ROOT / "book" / "assets").glob("*.[cj]s*")} - {"figures.js"}
+    """Return what the browser has asked for to draw figures, and the rest of our own code.
+
+    Not what it asks for when the page stands already, for paper.
+    """
+    ours = {path.name for path in (ROOT / "book" / "assets").glob("*.[cj]s*")}
+    ours -= {"figures.js", "print.css"}
     files = {unquote(url).partition("?")[0].partition("_static/")[2] for url in page.asked}
     return {file for file in files if file.startswith("figures")}, files & ours
 
