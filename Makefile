@@ -174,7 +174,7 @@ teach: notebooks-for-students quizzes slides assignments figures-zip wheel pdf
 	@$(BIN)/python tools/kit.py _build/kit
 
 pdf: _build/.book .venv-teach/.pdf
-	@echo "Printing, about five minutes for the whole book ..."
+	@echo "Printing; the whole book takes minutes ..."
 	@$(BIN)/python tools/print_pages.py $(if $(ONLY),--only $(ONLY))
 	@.venv-teach/bin/python tools/bind_book.py
 	@echo "The PDFs are in _build/pdf, those with solutions in _build/pdf/teacher"

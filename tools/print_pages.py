@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
+# CI runs as root, which Chromium keeps out of its sandbox; the pages are our own.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PATIENCE = 600_000  # milliseconds: a busy machine is slow and not broken
 #: CSS pixels between the margins of A4; figures are drawn for it.
@@ -194,7 +195,7 @@ def print_pages(html: Path, out: Path, only: str | None) -> list[str]:
     if only:
         pages = [page for page in pages if Path(page["page"]).stem in (only, f"{only}-deeper")]
         if not pages:
-            return [f"there is no page {only} in _toc.yml"]
+            sys.exit(f"There is no page {only} in _toc.yml: name one, as in ONLY=04-maml.")
     address = published(repository())
     faults = []
     number = dict.fromkeys(KINDS, 1)
