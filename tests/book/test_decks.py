@@ -105,6 +105,16 @@ def test_every_number_is_the_chapters(source):
     assert set(NUMBER.findall(text)) - set(NUMBER.findall(made(source.stem))) == set()
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_every_exercise_is_the_chapters(source):
+    """Else the class is sent home with an exercise that nobody finds."""
+    said = made(source.stem)
+    named = re.findall(r"\*\*(.+?)\*\* \((easy|medium|hard)\)", source.read_text("utf-8"))
+    assert len(named) == 2
+    for name, level in named:
+        assert re.search(rf"\*\*{re.escape(name)}\.?\*\* \*\(\d+ minutes, {level}\)", said), name
+
+
 @pytest.fixture
 def deck(browser):
     """Open a deck from the disk, as a teacher does."""
