@@ -190,12 +190,14 @@ def sheets(pdf: bytes) -> int:
 def print_pages(html: Path, out: Path, only: str | None) -> list[str]:
     """Print the book, or a chapter with what stands under it, and return what is wrong."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    pages = list(book_pages(toc))
-    places = linked(html, [page["page"] for page in pages])
+    book = pages = list(book_pages(toc))
     if only:
-        pages = [page for page in pages if Path(page["page"]).stem in (only, f"{only}-deeper")]
+        pages = [page for page in book if Path(page["page"]).stem in (only, f"{only}-deeper")]
         if not pages:
             sys.exit(f"There is no page {only} in _toc.yml: name one, as in ONLY=04-maml.")
+    places = linked(html, [page["page"] for page in book])
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     address = published(repository())
     faults = []
     number = dict.fromkeys(KINDS, 1)
@@ -243,8 +245,6 @@ def main() -> int:
     if not (options.html / "index.html").exists():
         print(f"There is no built book in {options.html}: run `make book` first.")
         return 1
-    shutil.rmtree(options.out, ignore_errors=True)
-    options.out.mkdir(parents=True)
     faults = print_pages(options.html.resolve(), options.out, options.only)
     for fault in faults:
         print(f"Not fit to print. {fault}")
