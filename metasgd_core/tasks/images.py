@@ -171,12 +171,14 @@ def score_alone(family: Images, phi: Params, support: Data, query: Data) -> Tens
     support, query : Data
         ``x`` of shape ``(*batch, shots, ways, 1, height, width)``.
     """
-    axis = query.y.ndim - 2
-    known, new = support.x.flatten(axis, axis + 1), query.x.flatten(axis, axis + 1)
-    known = known.unsqueeze(axis).expand(*new.shape[: axis + 1], *known.shape[axis:])
-    logits = predict(family.model, phi, torch.cat([known, new.unsqueeze(axis + 1)], axis + 1))
-    right = logits[..., -1, :].argmax(-1) == query.y.flatten(axis)
-    return right.to(logits.dtype).mean(-1)
+    axis, right = query.y.ndim - 2, []
+    known = support.x.flatten(axis, axis + 1).unsqueeze(axis)
+    for x, y in zip(query.x.unbind(axis), query.y.unbind(axis)):  # so few stay in the cache
+        new = x.unsqueeze(axis + 1)
+        company = torch.cat([known.expand(*new.shape[: axis + 1], -1, -1, -1, -1), new], axis + 1)
+        logits = predict(family.model, phi, company)[..., -1, :]
+        right.append(logits.argmax(-1) == y)
+    return torch.stack(right).to(logits.dtype).mean((0, -1))
 
 
 def crop_to_ink(images: Tensor) -> Tensor:
