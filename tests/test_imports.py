@@ -29,9 +29,10 @@ MAY_IMPORT = {
     "meta_training": {"types", "methods", "training"},
     "evaluation": CORE,
     "floor": {"types", "tasks"},
+    "theophylline": {"types", "tasks"},
     "studies": CORE | {
         "characters", "checkpoint", "policy_gradient", "meta_training", "evaluation", "floor",
-        "tasks", "studies",
+        "tasks", "theophylline", "studies",
     },
     "plotting": {"types", "methods", "meta_training", "evaluation"},
     "widgets": {
@@ -46,7 +47,7 @@ ONLY_IN = {
     "ipywidgets": {"widgets"},
     "matplotlib": {"plotting", "widgets", "characters"},
     "safetensors": {"training"},
-    "scipy": {"evaluation"},
+    "scipy": {"evaluation", "theophylline"},
     "torchvision": {"characters"},
     "tqdm": {"meta_training"},
 }
