@@ -204,7 +204,13 @@ def written(drawings: int = 20, seed: int = 0) -> Split:
     seed : int
         Of the draws.
     """
-    return _split(_distances(_thinned(_masters()[0] > 0.5)), _written, drawings, seed)
+    return _split(_lines(), _written, drawings, seed)
+
+
+@cache
+def _lines() -> Tensor:
+    """Return how far each pixel of a glyph is from its line, ``(characters, 56, 56)``."""
+    return _distances(_thinned(_masters()[0] > 0.5))
 
 
 def _split(
