@@ -124,7 +124,7 @@ def fitted(
     Raises
     ------
     ValueError
-        As :func:`measured`.
+        As :func:`measured`; or if a sample's noise is 0, for then its residual is infinite.
 
     References
     ----------
@@ -134,6 +134,12 @@ def fitted(
     measured(hours, level, dose)
     t, c = torch.tensor([*hours], dtype=torch.float64), np.asarray(level, dtype=float)
     sigma = family.noise[0] + family.noise[1] * c
+    if not (sigma > 0).all():
+        raise ValueError(
+            f"the likeliest patient needs a noise above 0 of every sample: the population's is "
+            f"{family.noise}, which is none for a level of {c.min():g}; give it a first number "
+            "above 0"
+        )
 
     def residuals(z: np.ndarray) -> np.ndarray:
         told = np.asarray(_patient(family, z, dose)(t))

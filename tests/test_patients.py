@@ -115,6 +115,14 @@ def test_bad_samples_are_refused_in_a_sentence(hours, level, dose, said):
             use(hours, level, dose)
 
 
+@pytest.mark.parametrize(("noise", "level"), [((0.0, 0.08), 0.0), ((0.0, 0.0), 3.0)])
+def test_a_sample_without_noise_is_refused_by_the_fit(noise, level):
+    """Divided by 0, the residuals are infinite, and scipy speaks of its own arguments."""
+    with pytest.raises(ValueError, match=f"needs a noise above 0.*none for a level of {level:g}"):
+        fitted(Patients(noise=noise), [1.0, 2.0], [level, 5.0], 4.0)
+    assert fitted(Patients(noise=(1e-3, 0.08)), [1.0, 2.0], [level, 5.0], 4.0).volume > 0
+
+
 def test_the_fit_finds_a_patient_whose_samples_hold_no_noise():
     """With little noise to reckon with, the samples outweigh the population."""
     family, one = replace(Patients(), noise=(1e-3, 0.0)), patient(ka=0.9, ke=0.1, volume=0.55)
