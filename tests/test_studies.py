@@ -65,7 +65,6 @@ def forked(monkeypatch):
 AWAITED = dict.fromkeys(images.JOBS, "trains for hours, and chapter 12 does not read it yet") | {
     "relatives": "trains for an hour and more, and chapter 11 is still to come",
     "optimiser": "of the same chapter",
-    "patients": "trains for a quarter of an hour, and chapter 13 is still to come",
     "memory": "trains for an hour and a half, and chapter 10 is still to come",
 }
 
