@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "plotting": {"types", "methods", "meta_training", "evaluation"},
     "widgets": {
         "types", "models", "alpha", "adaptation", "environments", "methods", "evaluation", "floor",
-        "policy_gradient", "tasks", "meta_training", "studies", "plotting", "widgets",
+        "policy_gradient", "tasks", "theophylline", "meta_training", "studies", "plotting",
+        "widgets",
     },
 }
 # The packages that one module alone may know.

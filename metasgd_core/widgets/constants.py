@@ -17,8 +17,11 @@ from metasgd_core.floor import floor, mean_curve, moments
 from metasgd_core.models.convnet import DEPTH, EPS
 from metasgd_core.plotting import METHOD_STYLES, PALETTE, THEMES
 from metasgd_core.policy_gradient import ROUNDING, PolicyGradient
+from metasgd_core.studies.patients import BOUND, SLIP
 from metasgd_core.tasks.cartpole import LIMITS, SEEN, START, STEP, CartPole, CartPoleTasks
 from metasgd_core.tasks.images import DOT, INK, THRESHOLD
+from metasgd_core.tasks.patients import UNIT, Patients
+from metasgd_core.theophylline import patients
 from metasgd_core.widgets.words import LANGUAGE, WORDS
 
 #: The starts and methods, in groups, as the chapters introduce them.
@@ -102,6 +105,17 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "pads": ("#112", "#24", "#16", "#68", "#116", "#18"),
         "seeds": _SEED, "round": 10,  # questions on the same five characters
         "goal": 10,
+    },
+    "patientcurve": {
+        "ranges": {name: (0.0, high) for k in (1, 2, 3)
+                   for name, high in ((f"hour_{k}", 25.0), (f"level_{k}", 15.0))},
+        "patients": [(one.subject, one.dose, one.hours, one.level) for one in patients()],
+        "known": (1, 4, 8),  # of a patient's ten measurements, at first
+        # A sample so near to a measurement, in hours and mg/L, goes there; if in hours, knows it.
+        "near": (0.2, 0.25),
+        # Median and spread of ka, ke and V.
+        "population": (Patients.absorption, Patients.elimination, Patients.volume),
+        "noise": Patients.noise, "unit": UNIT, "slip": SLIP, "bound": BOUND,
     },
     "cart": {
         "step": STEP, "edge": LIMITS[0], "lean": LIMITS[1], "start": START, "seen": SEEN,

@@ -481,6 +481,60 @@ WORDS: dict[str, dict[str, Any]] = {
             "tally": "{right} right",
         },
     },
+    "patientcurve": {
+        "title": "A patient's curve",
+        "goals": {
+            "worse": "Find a patient for whom three samples are worse than none: the formula and "
+                     "the network both miss by more than the typical curve.",
+            "slip": "Write sample 1 down ten times too high: whose curve does that throw further?",
+            "bounded": "Bound the step: find a patient whom, in spite of the slip, the network "
+                       "misses by less than the formula does.",
+        },
+        "summary": "Drag the three samples. Rings: what was measured in this patient. Dotted: the "
+                   "network before its step. In a bounded step no sample counts for more than one "
+                   "that is {bound} mg/L off.",
+        "plot": "Concentration in the blood, as measured and as told",
+        "x": "hours after the dose",
+        "y": "mg/L",
+        "controls": {
+            "patient": "Patient",
+            "slip": "Sample 1 ten times too high",
+            "bounded": "Bounded step",
+            "hour_1": "Sample 1, time",
+            "level_1": "Sample 1, level",
+            "hour_2": "Sample 2, time",
+            "level_2": "Sample 2, level",
+            "hour_3": "Sample 3, time",
+            "level_3": "Sample 3, level",
+        },
+        "units": {
+            "hour_1": "{value} h",
+            "level_1": "{value} mg/L",
+            "hour_2": "{value} h",
+            "level_2": "{value} mg/L",
+            "hour_3": "{value} h",
+            "level_3": "{value} mg/L",
+        },
+        "person": "{subject}, {dose} mg per kg",
+        "back": "Put the samples back",
+        "numbers": "The samples as numbers",
+        "sample": "Sample {number}",
+        "place": "{hour} h, {level} mg/L",
+        "slipped": "{hour} h, {level} mg/L, written down as {wrong} mg/L",
+        "wrong": "{wrong} mg/L",
+        "names": {
+            "measured": "measured",
+            "typical": "typical patient",
+            "formula": "likeliest patient, by the formula",
+            "before": "network, before",
+            "after": "network, one step",
+        },
+        "said": "Error on the {count} measurements that are not known, root mean square: the "
+                "typical patient {typical} mg/L, the formula {formula}, the network {before} "
+                "before its step and {after} after it.",
+        "leaves": "The network's curve leaves the picture: it goes from {low} to {high} mg/L.",
+        "beyond": "The formula's curve leaves the picture: it rises to {high} mg/L.",
+    },
     "pages": {  # where a figure is not, or not yet
         "waiting": "This figure moves where JavaScript runs; the text and pictures beside it say "
                    "the same.",

@@ -28,6 +28,7 @@ CONTROLS = {
     "AlphaLab": ("amplitude", "before", "up"),
     "StepGraph": ("theta_1", "theta", "up"),
     "StepKernel": ("amplitude", "best", "up"),
+    "PatientCurve": ("level_1", "formula", "up"),
     "DrawCharacter": ("mode", "", ""),  # to the game, which says other numbers
 }
 KILOBYTE = 1000

@@ -96,6 +96,11 @@ def learned(figure):
     }
 
 
+def missed(figure):
+    return {name: ("(.+)", pytest.approx([error], abs=0.0101))
+            for name, error in figure.errors().items() if name in ("formula", "after")}  # fmt: skip
+
+
 def stepped(figure):
     return {"phi": ("(.+)", pytest.approx(figure.numbers()["phi"].tolist(), abs=5.1e-3))}
 
@@ -149,6 +154,12 @@ LINES = {
         told={"amplitude": 2.0, "chosen": 0}, shows=carried, shape="best",
         handle=".mf-handle >> nth=0", pulled=("points[0]", 0), slider="phase", select=None,
         bad=("phase", 4.0, "phase must be from 0 to 3.14, got 4.0"),
+    ),
+    "PatientCurve": Line(
+        told={"level_2": 5.0, "slip": True}, shows=missed, shape="formula",
+        handle=".mf-handle >> nth=0", pulled=("hour_1", 0), slider="level_2",
+        select=("patient", "3", "3"),
+        bad=("level_1", 16.0, "level_1 must be from 0 to 15, got 16.0"),
     ),
     "DrawCharacter": Line(
         told={"pads": ["#0", "#4", "#8", "#12", "#24", "4040c0c0 c04040c0"]}, shows=told,
