@@ -146,7 +146,10 @@ def fitted(
         return np.concatenate([(c - told) / sigma, z])
 
     loss = {"loss": "huber", "f_scale": 2.0} if robust else {}
-    return _patient(family, least_squares(residuals, np.zeros(3), **loss).x, dose)
+    # A wrong sample can make two valleys: look from a slow, a usual and a fast absorption.
+    found = [least_squares(residuals, (first, 0.0, 0.0), ftol=1e-10, xtol=1e-10, **loss)
+             for first in (-3.0, 0.0, 3.0)]  # fmt: skip
+    return _patient(family, min(found, key=lambda one: one.cost).x, dose)
 
 
 def _patient(family: Patients, z: np.ndarray, dose: float) -> PatientTasks:
