@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from metasgd_core import studies
 from metasgd_core.checkpoint import load_checkpoint, save_checkpoint
-from metasgd_core.studies import Stored, cartpole, images, jobs, navigation, sine, table
+from metasgd_core.studies import Stored, cartpole, jobs, navigation, sine, table
 from metasgd_core.studies.__main__ import known, main, one
 from metasgd_core.studies.jobs import Job, Study
 
