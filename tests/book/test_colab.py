@@ -1,4 +1,7 @@
-"""The setup cells of the notebooks as on Colab, where torch is and this package is not."""
+"""An environment as on Colab, where torch is and this package is not: the setup cells install it.
+
+What they have installed is then all that the page for a practitioner has.
+"""
 
 import os
 import shutil
@@ -6,6 +9,8 @@ import subprocess
 import sys
 import venv
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import pytest
@@ -14,6 +19,7 @@ from packaging.requirements import Requirement
 from repository import PROJECT, readdressed
 
 FORK = "https://github.com/someone/fork"
+PRACTICE = ROOT / "book" / "13-transfer-and-shift-deeper.ipynb"
 
 # Colab carries these and what they need. pip and setuptools are there to install the package.
 # anywidget is not: pip fetches it there, which it may not here.
@@ -42,6 +48,26 @@ print(metasgd_core.__file__)
 print(version("metasgd-core"))
 """
 
+# As a reader runs a page: cell by cell, in an empty folder.
+FOLLOW = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for path in sys.argv[1:]:
+    shell.run_cell(open(path, encoding="utf-8").read()).raise_error()
+import metasgd_core
+print(metasgd_core.__file__)
+"""
+
+
+class Place(NamedTuple):
+    """Attributes: the environment's `python` and `site`-packages, its variables, what was said."""
+
+    python: Path
+    site: Path
+    variables: dict[str, str]
+    setup: subprocess.CompletedProcess[str]
+
 
 def closure(names):
     """Return the installed distributions that these need, with what those need in turn."""
@@ -59,12 +85,14 @@ def closure(names):
     return found.values()
 
 
-@pytest.mark.slow
-def test_setup_cells_install_the_release(tmp_path):
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
     """A fresh environment that holds what Colab carries, by links, and nothing of this book.
 
-    In place of the network git takes a copy of the package, which has gone on since its release.
+    In it the setup cells are run. In place of the network git takes a copy of the package, which
+    has gone on since its release.
     """
+    tmp_path = tmp_path_factory.mktemp("colab")
     carried = tmp_path / "carried"
     carried.mkdir()
     for dist in closure(CARRIED):
@@ -119,8 +147,39 @@ def test_setup_cells_install_the_release(tmp_path):
         capture_output=True,
         text=True,
     )
+    return Place(python, site, environment, result)
+
+
+@pytest.mark.slow
+def test_setup_cells_install_the_release(place):
+    assert place.setup.returncode == 0, place.setup.stdout + place.setup.stderr
+    file, version = place.setup.stdout.splitlines()[-2:]
+    assert str(place.site) in file
+    assert sys.prefix not in file
+    assert version == PROJECT["version"]
+
+
+@pytest.mark.slow
+def test_your_own_network_needs_nothing_but_the_package(place, tmp_path):
+    """The page as printed (solutions aside), from a folder that is empty, and stays so.
+
+    Whoever follows it has no repository: a path into it, or a file of its tests, fails here.
+    """
+    assert place.setup.returncode == 0
+    cells, empty = [], tmp_path / "empty"
+    empty.mkdir()
+    for number, cell in enumerate(nbformat.read(PRACTICE, as_version=4).cells):
+        if cell.cell_type == "code" and "cellView" not in cell.metadata:
+            cells.append(tmp_path / f"{number}.py")
+            cells[-1].write_text(cell.source, encoding="utf-8")
+    result = subprocess.run(
+        [place.python, "-c", FOLLOW, *map(str, cells)],
+        cwd=empty,
+        env=place.variables | {"MPLBACKEND": "agg", "TQDM_DISABLE": "1"},
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
-    place, version = result.stdout.splitlines()[-2:]
-    assert str(site) in place
-    assert sys.prefix not in place
-    assert version == release
+    assert str(place.site) in result.stdout.splitlines()[-1]
+    assert "head alone minus every layer" in result.stdout
+    assert not any(empty.iterdir())
