@@ -187,7 +187,7 @@ def test_every_kind_of_job_is_done(name, tmp_path, monkeypatch):
     if name == study.FORMULA:
         assert {key: part.shape for key, part in found.items()} == {
             "3 known": (12, 2), "3 poisoned": (12, 2), "3 robust": (12, 2), "3 typical": (12, 2),
-            "3 wrong": (10,),
+            "3 simulated": (10,), "3 wrong": (10,),
         }
         return
     for key in ("real", "poisoned", "bounded", "safe"):

@@ -225,8 +225,8 @@ def by_formula(job: Job) -> dict[str, Tensor]:
     """Return the errors of the likeliest patient and of the typical one.
 
     By the number of known samples: ``3 known``, ``3 poisoned`` and ``3 robust`` (poisoned, by the
-    robust fit), ``3 typical``, each ``(patients, choices)``; ``3 wrong`` ``(tasks,)``, of simulated
-    patients who absorb late.
+    robust fit), ``3 typical``, each ``(patients, choices)``; ``3 simulated`` and ``3 wrong``, of
+    simulated patients who absorb at once or late, each ``(tasks,)``.
     """
     family, found = Patients(), {}
     for shots in SHOTS[2:3] if job.quick else SHOTS:
@@ -244,14 +244,15 @@ def by_formula(job: Job) -> dict[str, Tensor]:
              for asked, truth in zip(others, levels)]
             for patient, others, levels in zip(patients(), _hours(query), query.y)
         ])
-        found[f"{shots} wrong"] = _of_wrong(family, shots, 10 if job.quick else TASKS)
+        for name, truth in {"simulated": family, "wrong": WRONG}.items():
+            found[f"{shots} {name}"] = _of(truth, family, shots, 10 if job.quick else TASKS)
     return found
 
 
-def _of_wrong(family: Patients, shots: int, n_tasks: int) -> Tensor:
+def _of(truth: Patients, family: Patients, shots: int, n_tasks: int) -> Tensor:
     random = generator(TEST)
-    tasks = WRONG.sample_tasks(n_tasks, generator=random)
-    drawn = WRONG.sample_data(tasks, None, len(HOURS), generator=random)
+    tasks = truth.sample_tasks(n_tasks, generator=random)
+    drawn = truth.sample_data(tasks, None, len(HOURS), generator=random)
     hours, level = _hours(drawn), drawn.y
     return torch.tensor([
         _error(fitted(family, *_sorted(t[:shots], c[:shots]), float(dose)), t[shots:], c[shots:])
