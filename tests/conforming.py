@@ -39,6 +39,7 @@ from metasgd_core.rules import (
     warp,
 )
 from metasgd_core.tasks.base import Classification
+from metasgd_core.tasks.games import Games
 from metasgd_core.tasks.images import Images
 from metasgd_core.tasks.patients import Patients
 
@@ -152,6 +153,7 @@ FAMILIES = {
     "patients": Patients(MLP((3, 4, 3, 1)).double()),
     "cartpole": carts(),
     "navigation": walks(),
+    "games": Games(nn.Linear(5, 1, bias=False).double(), rounds=6),
 }
 #: Support and query samples of a task, small enough for the families that run out of them.
 SHOTS, QUERY_SHOTS = 2, 3

@@ -68,6 +68,8 @@ AWAITED = {
     "image-long": "for hours",
     "relatives": "trains for an hour and more, and chapter 11 is still to come",
     "optimiser": "of the same chapter",
+    "games": "chapter 17 is still to come",
+    "learners": "as well",
     "memory": "trains for an hour and a half, and chapter 10 is still to come",
 }
 
