@@ -58,6 +58,35 @@ def leave_one_out(returns: Tensor, mask: Tensor) -> Tensor:
     return (returns.sum(-2, keepdim=True) - returns) / others.clamp(min=1)
 
 
+def fitted_to_states(returns: Tensor, data: Trajectories) -> Tensor:
+    r"""Return the baseline of MAML's published code: a least-squares fit of the returns-to-go.
+
+    On each coordinate of the state and its square, and on t/100 to the powers 0 to 3, with a ridge
+    of 1e-5; for each task by itself. It is fitted to the very returns from which it is subtracted,
+    so the gradient's expectation shrinks a little.
+
+    Parameters
+    ----------
+    returns : Tensor
+        ``(*batch, episodes, steps)``.
+    data : Trajectories
+        The episodes.
+
+    References
+    ----------
+    Duan et al. 2016 (arXiv:1604.06778), appendix.
+    """
+    state = data.observation
+    t = torch.arange(returns.shape[-1], dtype=state.dtype, device=state.device) / 100
+    powers = torch.stack([t**k for k in range(4)], dim=-1)
+    features = torch.cat([state, state.square(), powers.expand(*state.shape[:-1], 4)], dim=-1)
+    rows = (features * data.mask.unsqueeze(-1)).flatten(-3, -2)
+    ridge = 1e-5 * torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device)
+    wanted = rows.mT @ (returns * data.mask).flatten(-2).unsqueeze(-1)
+    weights = torch.linalg.solve(rows.mT @ rows + ridge, wanted)
+    return (features.flatten(-3, -2) @ weights).unflatten(-2, returns.shape[-2:]).squeeze(-1)
+
+
 @dataclass(frozen=True)
 class PolicyGradient:
     r"""Which surrogate stands for the expected return, and with which advantages.
@@ -89,9 +118,9 @@ class PolicyGradient:
     discount : float
         :math:`\gamma`, in (0, 1]. It enters the returns-to-go, without the factor
         :math:`\gamma^t` in front of step t that the gradient of a discounted return would have.
-    baseline : bool
-        Whether the leave-one-out mean is subtracted from the returns-to-go. One episode alone has
-        none.
+    baseline : bool or "states"
+        What is subtracted from the returns-to-go. True: the other episodes' mean; one episode alone
+        has none. "states": what :func:`fitted_to_states` says. False: nothing.
     normalize : bool
         True: each task's advantages are shifted and scaled to mean 0 and standard deviation 1 over
         its steps, and the loss is the mean over them, so that a step's length does not depend on
@@ -100,7 +129,7 @@ class PolicyGradient:
     Raises
     ------
     ValueError
-        If the estimator has another name or the discount is outside (0, 1].
+        If the estimator or the baseline is another, or the discount is outside (0, 1].
 
     References
     ----------
@@ -110,7 +139,7 @@ class PolicyGradient:
 
     estimator: Literal["lvc", "naive", "dice"] = "lvc"
     discount: float = 0.99
-    baseline: bool = True
+    baseline: bool | Literal["states"] = True
     normalize: bool = True
 
     def __post_init__(self) -> None:
@@ -118,6 +147,8 @@ class PolicyGradient:
             raise ValueError(
                 f'estimator must be "lvc", "naive" or "dice", got {self.estimator!r}'
             )
+        if self.baseline not in (True, False, "states"):
+            raise ValueError(f'baseline must be True, False or "states", got {self.baseline!r}')
         if not 0 < self.discount <= 1:
             raise ValueError(f"discount must be above 0 and at most 1, got {self.discount!r}")
 
@@ -125,7 +156,10 @@ class PolicyGradient:
         """Return A_t, ``(*batch, episodes, steps)``, 0 where no step was taken."""
         mask = data.mask.to(data.reward.dtype)
         returns = returns_to_go(data.reward, self.discount)
-        advantage = returns - leave_one_out(returns, data.mask) if self.baseline else returns
+        if self.baseline == "states":
+            advantage = returns - fitted_to_states(returns, data)
+        else:
+            advantage = returns - leave_one_out(returns, data.mask) if self.baseline else returns
         advantage = advantage * mask
         if not self.normalize:
             return advantage

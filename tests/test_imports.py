@@ -29,10 +29,11 @@ MAY_IMPORT = {
     "meta_training": {"types", "methods", "training"},
     "evaluation": CORE,
     "floor": {"types", "tasks"},
+    "trpo": set(),
     "theophylline": {"types", "tasks"},
     "studies": CORE | {
         "characters", "checkpoint", "policy_gradient", "meta_training", "evaluation", "floor",
-        "tasks", "theophylline", "studies",
+        "tasks", "theophylline", "training", "trpo", "studies",
     },
     "plotting": {"types", "methods", "meta_training", "evaluation"},
     "widgets": {

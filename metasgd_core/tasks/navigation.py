@@ -175,3 +175,18 @@ class Navigation(PolicyFamily):
         mean = self.mean(phi, data.observation.flatten(-3, -2))
         error = (data.action - mean.unflatten(-2, data.action.shape[-3:-1])) / log_std.exp()
         return -(0.5 * error.square() + log_std + 0.5 * log(2 * pi)).sum(-1)
+
+    def divergence(self, before: Params, after: Params, data: Trajectories) -> Tensor:
+        r"""Return how far the policy `after` is from `before`, a mean over steps, ``(*batch,)``.
+
+        .. math:: \mathrm{KL}(\pi \,\|\, \pi') = \sum_d \Big[ \log \frac{\sigma'_d}{\sigma_d}
+                  + \frac{\sigma_d^2 + (\mu_d - \mu'_d)^2}{2 \sigma'^2_d} - \tfrac12 \Big]
+        """
+        states = data.observation.flatten(-3, -2)
+        (mean, log_std), (other, other_std) = (
+            (self.mean(phi, states), phi["log_std"].unsqueeze(-2)) for phi in (before, after)
+        )
+        apart = (2 * log_std).exp() + (mean - other).square()
+        each = (other_std - log_std + 0.5 * apart * (-2 * other_std).exp() - 0.5).sum(-1)
+        mask = data.mask.flatten(-2).to(each.dtype)
+        return (each * mask).sum(-1) / mask.sum(-1)
