@@ -248,7 +248,7 @@ def summary(found: Stored) -> str:
 STUDIES = {
     "navigation-trpo": Study(
         "chapter 16: navigation as published, with TRPO outside, and one change a row from there",
-        "4 hours", tuple(JOBS), work, summary,
+        "240 minutes", tuple(JOBS), work, summary,
         lambda parts: {"navigation-trpo": together(parts)},
     )
 }
