@@ -83,7 +83,7 @@ figures: .venv/.installed
 	@$(BIN)/python tools/figures.py
 
 figure-data: .venv/.installed
-	@$(BIN)/python -m metasgd_core.studies figure-sine figure-alpha-lab figure-cartpole figure-draw $(ARGS)
+	@$(BIN)/python -m metasgd_core.studies figure-sine figure-alpha-lab figure-cartpole figure-draw figure-guesser $(ARGS)
 
 results: .venv/.installed
 	@$(BIN)/python -m metasgd_core.studies cartpole-physics cartpole-swapped cartpole-secret navigation fine-tuning one-step patients $(ARGS)

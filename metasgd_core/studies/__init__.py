@@ -35,6 +35,7 @@ _ELSEWHERE = {
     "figure-alpha-lab": "widgets/data/alphalab",
     "figure-cartpole": "widgets/data/cartpole",
     "figure-draw": "widgets/data/draw",
+    "figure-guesser": "widgets/data/guesser",
 }
 _MADE = (
     "command", "seconds", "in_one_go", "processes", "torch", "python", "machine", "cores", "date",

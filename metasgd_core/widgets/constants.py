@@ -17,6 +17,7 @@ from metasgd_core.floor import floor, mean_curve, moments
 from metasgd_core.models.convnet import DEPTH, EPS
 from metasgd_core.plotting import METHOD_STYLES, PALETTE, THEMES
 from metasgd_core.policy_gradient import ROUNDING, PolicyGradient
+from metasgd_core.studies.guesser import ROUNDS
 from metasgd_core.studies.patients import BOUND, SLIP
 from metasgd_core.tasks.cartpole import LIMITS, SEEN, START, STEP, CartPole, CartPoleTasks
 from metasgd_core.tasks.images import DOT, INK, THRESHOLD
@@ -116,6 +117,15 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         # Median and spread of ka, ke and V.
         "population": (Patients.absorption, Patients.elimination, Patients.volume),
         "noise": Patients.noise, "unit": UNIT, "slip": SLIP, "bound": BOUND,
+    },
+    "guesser": {
+        "rounds": ROUNDS, "most": 400, "wide": 50, "normal": 1.96,
+        "players": (
+            ("alternates", "HT" * 50), ("threes", ("HHT" * 34)[:100]),
+            # A hundred throws.
+            ("coin", "TTTHHTHTHTHTHHTTHTTHHHTTHTHTTTHTHTTTHTTHHHHHTTHTHT"
+                     "HTHTHTTHTTTTHTHTTHHHTHTHHHHTTHHHTTTTTTTHTHTTTHTTTH"),
+        ),
     },
     "cart": {
         "step": STEP, "edge": LIMITS[0], "lean": LIMITS[1], "start": START, "seen": SEEN,

@@ -535,6 +535,48 @@ WORDS: dict[str, dict[str, Any]] = {
         "leaves": "The network's curve leaves the picture: it goes from {low} to {high} mg/L.",
         "beyond": "The formula's curve leaves the picture: it rises to {high} mg/L.",
     },
+    "guesser": {
+        "title": "Beat the guesser",
+        "goals": {
+            "play": "Play 30 rounds, and be as unpredictable as you can.",
+            "habit": "Have a habit, such as changing sides each time, until the interval says that "
+                     "you are being read.",
+            "beat": "Begin a new game and lead it on: bring the whole interval below one half.",
+        },
+        "summary": "You show heads or tails, and so does the guesser: it wins if both are the "
+                   "same, you win if not. After every {rounds} rounds it takes one step on what "
+                   "you have shown. It has made up its mind before you press.",
+        "plot": "The guesser's rounds won minus lost",
+        "x": "rounds",
+        "y": "won minus lost",
+        "controls": {"player": "Who plays"},
+        "you": "you",
+        "players": {
+            "alternates": "changing sides",
+            "threes": "H, H, T, again",
+            "coin": "a coin",
+        },
+        "heads": "Heads",
+        "tails": "Tails",
+        "again": "New game",
+        "sides": {"heads": "heads", "tails": "tails"},
+        "names": {
+            "guesser": "guesser, with steps",
+            "fixed": "the same, without steps",
+            "band": "a coin, 95 % of the time",
+        },
+        "empty": "No round has been played yet. Show heads or tails.",
+        "said": "Round {round}: shown {shown}, guessed {guess}. So far the guesser has won {hits}: "
+                "{share} %, with a 95 % interval from {low} to {high} %. Without steps it would "
+                "have won {fixed}.",
+        "read": "One half lies below the interval: the player is being read.",
+        "fooled": "One half lies above the interval: the guesser is led on.",
+        "open": "One half lies within the interval, so nothing is shown yet. At this share it "
+                "would take about {needed} rounds in all.",
+        "level": "One half lies within the interval, so nothing is shown yet.",
+        "changed": "Of the first {rounds}, before any step, it won {first}; of the last {rounds}, "
+                   "{last}.",
+    },
     "pages": {  # where a figure is not, or not yet
         "waiting": "This figure moves where JavaScript runs; the text and pictures beside it say "
                    "the same.",
