@@ -175,7 +175,7 @@ LEARN, TRIAL_LEARN = 400, 100
 #: Sixteen settings for each: naive rates; LOLA's rates and how far it looks; a training's two.
 NAIVE = tuple(0.3 * 1.6**k for k in range(16))
 LOLA, LOOK = (3.0, 10.0, 30.0, 100.0), (3.0, 10.0, 30.0, 100.0)
-LEARN_OUTER, LEARN_INNER = (0.02, 0.05, 0.1, 0.2), (1.0, 3.0, 10.0, 30.0)
+LEARN_OUTER, LEARN_INNER = (0.05, 0.1, 0.2, 0.4), (1.0, 3.0, 10.0, 30.0)
 
 Move = Callable[[Params, Params], Params]
 
