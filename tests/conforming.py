@@ -38,6 +38,7 @@ from metasgd_core.rules import (
     rate_a_step,
     warp,
 )
+from metasgd_core.tasks.arms import Arms, Preferences
 from metasgd_core.tasks.base import Classification
 from metasgd_core.tasks.games import Games
 from metasgd_core.tasks.images import Images
@@ -152,6 +153,7 @@ FAMILIES = {
     "measured": DEFINED["measured"],
     "patients": Patients(MLP((3, 4, 3, 1)).double()),
     "cartpole": carts(),
+    "arms": Arms(Preferences().double()),
     "navigation": walks(),
     "games": Games(nn.Linear(5, 1, bias=False).double(), rounds=6),
 }

@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "trpo": set(),
     "theophylline": {"types", "tasks"},
     "studies": CORE | {
-        "characters", "checkpoint", "policy_gradient", "meta_training", "evaluation", "floor",
+        "characters", "checkpoint", "policy_gradient", "objectives", "meta_training", "evaluation",
+        "floor",
         "tasks", "theophylline", "training", "trpo", "studies",
     },
     "plotting": {"types", "methods", "meta_training", "evaluation"},

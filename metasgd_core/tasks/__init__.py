@@ -1,5 +1,6 @@
 """Families of tasks, one file a family."""
 
+from metasgd_core.tasks.arms import Arms, ArmsTasks
 from metasgd_core.tasks.base import Classification, Regression
 from metasgd_core.tasks.cartpole import CartPole, CartPoleTasks
 from metasgd_core.tasks.games import ExactGames, Games, GameTasks
@@ -9,7 +10,7 @@ from metasgd_core.tasks.patients import Patients, PatientTasks
 from metasgd_core.tasks.sinusoid import SineTasks, Sinusoid
 
 __all__ = [
-    "CartPole", "CartPoleTasks", "Classification", "ExactGames", "GameTasks", "Games", "ImageTasks",
-    "Images", "Navigation", "NavigationTasks", "PatientTasks", "Patients", "Regression",
-    "SineTasks", "Sinusoid",
+    "Arms", "ArmsTasks", "CartPole", "CartPoleTasks", "Classification", "ExactGames", "GameTasks",
+    "Games", "ImageTasks", "Images", "Navigation", "NavigationTasks", "PatientTasks", "Patients",
+    "Regression", "SineTasks", "Sinusoid",
 ]
