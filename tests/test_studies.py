@@ -68,8 +68,6 @@ AWAITED = {
     "image-long": "for hours",
     "relatives": "trains for an hour and more, and chapter 11 is still to come",
     "optimiser": "of the same chapter",
-    "games": "chapter 17 is still to come",
-    "learners": "as well",
     "navigation-trpo": "trains for hours, and chapter 16 does not read it yet",
     "exploration": "trains for minutes, and chapter 15 does not read it yet",
     "rl2": "trains for half an hour, and chapter 15 does not read it yet",

@@ -3,6 +3,7 @@
 from metasgd_core.widgets.alphalab import AlphaLab
 from metasgd_core.widgets.cartpole import CartPolePlay
 from metasgd_core.widgets.character import DrawCharacter
+from metasgd_core.widgets.guesser import BeatTheGuesser
 from metasgd_core.widgets.live import LiveLab
 from metasgd_core.widgets.patientcurve import PatientCurve
 from metasgd_core.widgets.sine import AdaptSine
@@ -11,6 +12,6 @@ from metasgd_core.widgets.stepkernel import StepKernel
 from metasgd_core.widgets.valley import Valley
 
 __all__ = [
-    "AdaptSine", "AlphaLab", "CartPolePlay", "DrawCharacter", "LiveLab", "PatientCurve",
-    "StepGraph", "StepKernel", "Valley",
+    "AdaptSine", "AlphaLab", "BeatTheGuesser", "CartPolePlay", "DrawCharacter", "LiveLab",
+    "PatientCurve", "StepGraph", "StepKernel", "Valley",
 ]

@@ -113,6 +113,11 @@ def told(figure):
     }
 
 
+def guessed(figure):
+    game = figure.game()
+    return {"hits": ("(.+)", pytest.approx([sum(game.hits(game.guesses))]))}
+
+
 def balanced(figure):
     place, _, angle, _ = figure.state
     return {
@@ -166,6 +171,11 @@ LINES = {
         shape="pad 5", handle=None, pulled=("seed", 0), slider=None,
         select=("mode", "p", "game"),
         bad=("seed", -1, "seed must be from 0 to 2147483647, got -1"),
+    ),
+    "BeatTheGuesser": Line(
+        told={"moves": "HTTH"}, shows=guessed, shape="guesser",
+        handle=None, pulled=("moves[0]", 0), slider=None, select=("player", "a", "coin"),
+        bad=("moves", "X", "moves must be letters H and T, at most 400, got 'X'"),
     ),
     "CartPolePlay": Line(
         told={"state": [1.0, 0.0, 0.05, 0.0], "updates": 1}, shows=balanced, shape="cart",
