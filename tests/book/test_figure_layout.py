@@ -8,8 +8,9 @@ from figures_hook import figures
 from mounting import get, settle
 
 pytestmark = pytest.mark.browser
-#: Those with sliders; "Draw a character" has none.
-CLASSES = {name: cls for name, cls in figures().items() if name != "DrawCharacter"}
+#: Those with sliders; "Draw a character" and "Beat the guesser" have none.
+CLASSES = {name: cls for name, cls in figures().items()
+           if name not in ("DrawCharacter", "BeatTheGuesser")}  # fmt: skip
 #: What a panel of sliders begins with, so that all of them are there.
 STATES = {
     "StepGraph": {"method": "Meta-SGD", "parameters": "two"}, "Valley": {"rates": "each"},
