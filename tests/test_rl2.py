@@ -100,7 +100,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path):
 
 
 def test_learning_makes_what_paid_likelier():
-    """One cart, one step, and the push to the right pays: it is taken more often."""
+    """Every push to the right pays: after some improvements it is taken more often."""
     net, random = agent(), gen()
     played = rl2.play(net, ROW, carts(64), 10, 10, random)
     played = played._replace(reward=played.action, last=torch.zeros(64))

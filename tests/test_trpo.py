@@ -168,3 +168,13 @@ def test_each_row_of_the_bridge_changes_one_thing_more():
     for before, after in pairwise(rows):
         changed = {k for k, v in vars(after).items() if v != vars(before)[k]}
         assert 1 <= len(changed) <= (3 if after is rows[-1] else 2), changed
+
+
+@pytest.mark.parametrize("outer", ["TRPO", "Adam"])
+def test_a_lost_training_is_reported_and_ends_no_study(outer, tmp_path):
+    """An inner rate beyond all bounds: the last record says that it diverged."""
+    row = study.Setting(alpha=1e30, outer=outer)
+    train = study.by_trpo if outer == "TRPO" else study.by_adam
+    *_, last = train(row, 7, iterations=20, tasks=2, trajectories=3, checkpoint=tmp_path / "it")
+    assert last.diverged
+    assert all(p.isfinite().all() for p in last.theta.values())

@@ -2,7 +2,8 @@
 
 Networks are trained on a simulated population and adapt to a few blood samples. Outer rate and
 first inner rate are chosen on simulated patients, for each row among the same number of settings;
-the real patients are met once. Beside them stands the clinic's own method, which knows the formula.
+no choice looks at the real ones. Beside them stands the clinic's own method, which knows the
+formula.
 """
 
 from __future__ import annotations
