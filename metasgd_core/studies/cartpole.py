@@ -84,32 +84,39 @@ def first_theta(family: CartPole, runs: tuple[int, ...] = ()) -> Params:
     return init_theta(family.model, generator=generator(FIRST), runs=runs, output_scale=0.1)
 
 
-def train(name: str, job: Job) -> tuple[Record, dict[str, float]]:
-    """Train a row's five seeds; return the last record, and the seconds and steps (a seed)."""
-    family, (method, rate, alpha_lr) = FAMILIES[name], ROWS[name][job.name]
-    theta = first_theta(family, runs=(SEEDS,))
-    alpha = init_alpha(theta, method.alpha_shape, rate, runs=(SEEDS,))
-    iterations = 6 if job.quick else SETTINGS[name]["iterations"]
+def train(
+    family: CartPole, theta: Params, alpha: Params, method: Method, job: Job, *,
+    iterations: int, lr: float, alpha_lr: float = 0.0, seed: int = TRAINING,
+) -> tuple[Record, dict[str, float]]:
+    """Train some seeds at once; return the last record, and the seconds and steps (a seed).
+
+    Parameters
+    ----------
+    theta, alpha : Params
+        To begin with, leaves ``(seeds, ...)``.
+    """
+    iterations = 6 if job.quick else iterations
     _PLAYED[0] = 0
     record, noted = job.train(
         lambda checkpoint: meta_train(
             family, theta, alpha, method, iterations=iterations,
             meta_batch=2 if job.quick else 20, shots=EPISODES, query_shots=EPISODES,
-            generator=generator(TRAINING), lr=SETTINGS[name]["lr"], alpha_lr=alpha_lr,
+            generator=generator(seed), lr=lr, alpha_lr=alpha_lr,
             final_lr=0.1, clip=1.0, record_every=1 if job.quick else 20, checkpoint=checkpoint,
         ),
         iterations, _played,
     )
+    seeds = len(next(iter(theta.values())))
     return record, {
-        "seconds": float(noted["seconds"].sum()), "steps": int(noted["steps"].sum()) / SEEDS
+        "seconds": float(noted["seconds"].sum()), "steps": int(noted["steps"].sum()) / seeds
     }
 
 
 def test(
-    name: str, theta: Params, alpha: Params | float, seed: int, n_tasks: int
+    family: CartPole, theta: Params, alpha: Params | float, seed: int, n_tasks: int
 ) -> dict[str, Tensor]:
     """Return sampled and greedy returns after 0 to 3 updates, ``(seeds, 4, n_tasks)`` each."""
-    family = replace(FAMILIES[name], horizon=500)
+    family = replace(family, horizon=500)
     kinds = {"sampled": family, "greedy": replace(family, greedy=True)}
     return {
         kind: evaluate(
@@ -137,19 +144,24 @@ def work(name: str, job: Job) -> Stored:
     notes: dict[str, Any] = {"seconds": 0.0, "steps": 0.0}
     theta, alpha = first_theta(FAMILIES[name], runs=(SEEDS,)), {}
     if job.name != "random":
-        record, notes = train(name, job)
+        method, rate, alpha_lr = ROWS[name][job.name]
+        alpha = init_alpha(theta, method.alpha_shape, rate, runs=(SEEDS,))
+        record, notes = train(
+            FAMILIES[name], theta, alpha, method, job, alpha_lr=alpha_lr, **SETTINGS[name]
+        )
         theta, alpha = record.theta, record.alpha
-        _, notes["first_alpha"], notes["alpha_lr"] = ROWS[name][job.name]
+        notes |= {"first_alpha": rate, "alpha_lr": alpha_lr}
     if job.name in ("random", "joint"):
-        returns = fine_tuning_rates(name, theta, 2 if job.quick else 20)
-        notes["validation"] = {str(rate): round(found, 1) for rate, found in returns.items()}
-        notes["rate"] = max(returns, key=lambda rate: returns[rate])
+        tried = fine_tuning_rates(name, theta, 2 if job.quick else 20)
+        notes["validation"] = {str(rate): round(found, 1) for rate, found in tried.items()}
+        notes["rate"] = max(tried, key=lambda rate: tried[rate])
         alpha = init_alpha(theta, "scalar", notes["rate"], runs=(SEEDS,))
     tensors = {f"theta.{n}": p for n, p in theta.items()}
     one = len({id(a) for a in alpha.values()}) == 1
     rates = {"": next(iter(alpha.values()))} if one else alpha
     tensors |= {f"alpha.{n}": a for n, a in rates.items()}
-    return Stored(tensors | test(name, theta, alpha, TEST, 2 if job.quick else TEST_TASKS), notes)
+    returns = test(FAMILIES[name], theta, alpha, TEST, 2 if job.quick else TEST_TASKS)
+    return Stored(tensors | returns, notes)
 
 
 def results(name: str, parts: dict[str, Stored]) -> dict[str, Stored]:
