@@ -28,8 +28,8 @@ from metasgd_core.studies.relatives import ROWS, kernel
 def test_every_row_has_as_many_trials_as_the_others():
     """And no two the same: a row tried more often than another would be favoured."""
     for row in ROWS.values():
-        assert len(set(row.trials)) == 6
-    assert len(set(optimiser.LSTM_TRIALS)) == 6
+        assert len(set(row.trials)) == 9
+    assert len(set(optimiser.LSTM_TRIALS)) == 9
 
 
 def test_a_trial_in_which_a_task_explodes_is_not_chosen():
@@ -118,7 +118,7 @@ def test_a_row_is_chosen_trained_and_tested(name, tmp_path):
     pace = first.pop("pace"), second.pop("pace")
     assert pace[0] > 0
     assert_close(first, second, **EXACT, equal_nan=True)
-    assert first["tried"].shape == (6,)
+    assert first["tried"].shape == (9,)
     assert int(first["chosen"]) == int(first["tried"].argmin())
     for test, shots in relatives.TESTS:
         assert first[f"{test}, K = {shots}"].shape == (5, relatives.TEST_STEPS + 1, 4)

@@ -56,7 +56,7 @@ LEARNS = Method(
     "LSTM optimiser", "steps", inner_steps=HORIZON, first_order=True, alpha_shape="entry",
     learn_alpha=True,
 )
-LSTM_TRIALS = grid((1e-3, 3e-3, 1e-2), firsts=(0.01, 0.1))
+LSTM_TRIALS = grid((1e-3, 3e-3, 1e-2), firsts=(0.01, 0.03, 0.1))
 
 
 @dataclass(frozen=True)
@@ -163,11 +163,12 @@ def work(job: Job) -> Stored:
         steps = 3 if job.quick else LONG
         walk = partial(walks, model=model, steps=steps, n_tasks=starts)
         learned = walk(lstm(scale=trial.first), record.alpha, seed=TEST)
-        tensors[f"{name}, learned"] = statistics(learned)
+        tensors[f"{name}, learned"] = statistics(learned).float()
         rates = init_rule(adam(), still(model, len(RATES)), runs=(len(RATES),))
         rates = {n: torch.tensor(RATES).view(-1, *(1,) * (a.ndim - 1)) for n, a in rates.items()}
         for kind, seed in (("validated", VALIDATION), ("Adam", TEST)):
-            tensors[f"{name}, {kind}"] = statistics(walk(adam(), rates, seed=seed))
+            found = statistics(walk(adam(), rates, seed=seed))
+            tensors[f"{name}, {kind}"] = found.float()
     return Stored(tensors, {})
 
 
