@@ -317,18 +317,24 @@ def _thinned(ink: Tensor) -> Tensor:
     Zhang, Suen 1984 (doi:10.1145/357994.358023): the edge is taken away, from two sides in turn,
     where what is left keeps its ends and stays in one piece.
     """
+    ring = torch.arange(256).unsqueeze(1) >> torch.arange(8) & 1 == 1  # of a byte: eight neighbours
+    count = ring.sum(-1)
+    once = (~ring & ring.roll(-1, -1)).sum(-1) == 1
+    edge = (count >= 2) & (count <= 6) & once
+    # Inside, three of the four neighbours are ink: all but this one, or that.
+    four = ring[:, ::2]
+    inside = [four[:, [k for k in range(4) if k != one]].all(-1) for one in range(4)]
+    goes = [edge & ~inside[0] & ~inside[3], edge & ~inside[1] & ~inside[2]]
+    height, width = ink.shape[1:]
     before = torch.zeros_like(ink)
     while not torch.equal(ink, before):
         before = ink
-        for without in ((0, 3), (1, 2)):
-            around = pad(ink, (1, 1, 1, 1)).unfold(1, 3, 1).unfold(2, 3, 1).flatten(-2)
-            ring = around[..., [1, 2, 5, 8, 7, 6, 3, 0]]  # from above, clockwise
-            count = ring.sum(-1)
-            once = (~ring & ring.roll(-1, -1)).sum(-1) == 1
-            # Inside, three of the four neighbours are ink: all but this one, or that.
-            four = ring[..., ::2]
-            inside = [four[..., [k for k in range(4) if k != one]].all(-1) for one in without]
-            ink = ink & ~((count >= 2) & (count <= 6) & once & ~inside[0] & ~inside[1])
+        for gone in goes:
+            around, byte = pad(ink.byte(), (1, 1, 1, 1)), torch.zeros_like(ink, dtype=torch.uint8)
+            for k, place in enumerate((1, 2, 5, 8, 7, 6, 3, 0)):  # of nine; from above, clockwise
+                top, left = divmod(place, 3)
+                byte += around[:, top : top + height, left : left + width] << k
+            ink = ink & ~gone[byte.int()]
     return ink
 
 
