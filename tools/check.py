@@ -2,7 +2,8 @@
 
 `--fast` leaves out what trains long and what needs the built book. `COMPANIONS=in-turn` in the
 environment (as in `.ci/run`) neither runs nor looks at two thirds of the companion pages, each day
-others, and looks at a third of the decks.
+others, and looks at a third of the decks and of the quizzes, and at each page with figures in one
+way alone.
 """
 
 import os
@@ -80,19 +81,18 @@ def git(*words: str) -> str:
 
 
 def not_in_turn(paths: list[Path], day: int, changed: str) -> list[Path]:
-    """Return the companion pages to leave out: each has its turn on every third day.
+    """Return the pages to leave out: each has its turn on every third day.
 
     Parameters
     ----------
     paths : list of Path
-        The notebooks; companion pages end in ``-deeper``.
+        What may be left out, companion pages or quizzes.
     day : int
         Of the last commit and not of the clock: a commit is checked twice in the same way.
     changed : str
         What differs from the commit before, as git lists it: such a page is not left out.
     """
-    companions = [path for path in paths if path.stem.endswith("-deeper")]
-    return [path for k, path in enumerate(companions)
+    return [path for k, path in enumerate(paths)
             if (k - day) % 3 and path.name not in changed]  # fmt: skip
 
 
@@ -117,10 +117,14 @@ def notebooks(paths: list[str]) -> list[Result]:
 
 def main(fast: bool) -> int:
     start = time.perf_counter()
-    chapters, left_out = sorted((ROOT / "book").glob("[0-9]*.ipynb")), []
+    chapters, quizzes = (sorted((ROOT / folder).glob("[0-9]*.*"))
+                         for folder in ("book", "teach/quizzes"))  # fmt: skip
+    left_out, unseen = [], []
     if os.environ.get("COMPANIONS") == "in-turn" and (seconds := git("log", "-1", "--format=%ct")):
-        changed = git("diff", "--name-only", "HEAD~1", "--", "book")
-        left_out = not_in_turn(chapters, int(seconds) // 86_400, changed)
+        companions = [path for path in chapters if path.stem.endswith("-deeper")]
+        changed = git("diff", "--name-only", "HEAD~1", "--", "book", "teach/quizzes")
+        left_out, unseen = (not_in_turn(paths, int(seconds) // 86_400, changed)
+                            for paths in (companions, quizzes))  # fmt: skip
     unit = [*PYTEST, "--dist", "loadfile", "tests", "--ignore=tests/book"]
     checks = [
         ("ruff", [*PYTHON, "ruff", "check", "."]),
@@ -147,8 +151,8 @@ def main(fast: bool) -> int:
         ]
         built = [*PYTEST, "--dist", "worksteal", "tests/book"]
         if left_out:  # they are not looked at in the browser, either
-            pages = " or ".join(path.stem for path in left_out)
-            built += ["-k", f"not (test_page_is_whole and ({pages}))"]
+            pages = [path.stem for path in left_out] + [f"quizzes/{path.stem}" for path in unseen]
+            built += ["-k", f"not (test_page_is_whole and ({' or '.join(pages)}))"]
         results.append(run("built book", built))
     wall, processor = time.perf_counter() - start, pace.of_children()
     failed = sum(not result.passed for result in results)
@@ -160,6 +164,7 @@ def main(fast: bool) -> int:
         print(f"{verdict}  {result.name:<30} {times}   {result.closing}")
     if left_out and not fast:
         print(f"not run, since it is not their turn: {', '.join(path.stem for path in left_out)}")
+        print(f"quizzes not looked at in a browser: {', '.join(path.stem for path in unseen)}")
     return 1 if failed else 0
 
 

@@ -2,8 +2,11 @@
 
 import fcntl
 import os
+import re
 import sys
 from contextlib import contextmanager
+from functools import cache
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,12 @@ sys.path.insert(0, str(ROOT / "tools"))  # the tools are scripts, and tested as 
 def pages() -> list[Path]:
     """Return the built pages; the theme keeps templates of its own in _static."""
     return sorted(path for path in HTML.rglob("*.html") if "_static" not in path.parts)
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """Return the places of a built page that a link can lead to: all pages lead to all."""
+    return set(map(unescape, re.findall(r'<[^<>]*\sid="([^"]+)"', page.read_text("utf-8"))))
 
 
 @pytest.fixture(autouse=True)
