@@ -1,6 +1,7 @@
 """Interactive figures: they compute in the page, with a kernel or without."""
 
 from metasgd_core.widgets.alphalab import AlphaLab
+from metasgd_core.widgets.attentionstep import AttentionStep
 from metasgd_core.widgets.cartpole import CartPolePlay
 from metasgd_core.widgets.character import DrawCharacter
 from metasgd_core.widgets.guesser import BeatTheGuesser
@@ -12,6 +13,6 @@ from metasgd_core.widgets.stepkernel import StepKernel
 from metasgd_core.widgets.valley import Valley
 
 __all__ = [
-    "AdaptSine", "AlphaLab", "BeatTheGuesser", "CartPolePlay", "DrawCharacter", "LiveLab",
-    "PatientCurve", "StepGraph", "StepKernel", "Valley",
+    "AdaptSine", "AlphaLab", "AttentionStep", "BeatTheGuesser", "CartPolePlay", "DrawCharacter",
+    "LiveLab", "PatientCurve", "StepGraph", "StepKernel", "Valley",
 ]

@@ -32,7 +32,7 @@ _SEED = (0, 2**31 - 1)
 _RATE = (0.001, 10.0)
 #: Of the images that a network for characters sees.
 SIZE = 28
-#: Points of "One step's kernel", and the height of the mean curve.
+#: Points that are dragged along a sine, and the height of the mean curve.
 _MOST, _HEIGHT = 20, float(mean_curve(torch.zeros((), dtype=torch.float64)))
 
 #: By the script; ``ranges`` are the lowest and the highest value of what a control sets.
@@ -59,13 +59,20 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         # Student's t for the 95 % interval over 2, 3, ... 10 seeds.
         "student": tuple(round(student_t(seeds), 3) for seeds in range(2, 11)),
     },
-    "stepkernel": {
+    "points": {
         "ranges": {"amplitude": (0.1, 5.0), "phase": (0.0, 3.14), "chosen": (0, _MOST - 1)},
-        "points": (1, _MOST),
-        "grid": (-5, 5, 61),
+        "count": (1, _MOST),
+        "grid": (-5, 5, 61),  # from, to, how many
+    },
+    "stepkernel": {
         "networks": ("MAML", "Meta-SGD"),  # in the order of their bytes
         "C": moments().C.tolist(), "P": moments().P.tolist(), "height": _HEIGHT,
         "floors": tuple(floor(shots) for shots in range(1, _MOST + 1)),
+    },
+    "attentionstep": {
+        "ranges": {"query": (-5.0, 5.0)},
+        "rates": ("one rate", "a rate an entry", "a matrix"),  # in the order of their bytes
+        "goal": {"counts": 0.1, "nothing": 0.05},  # a weight that counts; as good as nothing
     },
     "valley": {
         "ranges": {"alpha": _RATE, "alpha_1": _RATE, "alpha_2": _RATE, "steps": (1, 100),

@@ -1,9 +1,5 @@
 // One step's kernel: what one step makes of all the support points, and what of one of them alone.
 
-const [STEP_LOW, STEP_HIGH, STEP_COUNT] = STEPKERNEL.grid;
-const STEP_GRID = Float64Array.from({ length: STEP_COUNT },
-  (_, i) => STEP_LOW + i * (STEP_HIGH - STEP_LOW) / (STEP_COUNT - 1));
-
 /**
  * The a(x) of the best additive step: a residual of 1 at x adds (a_0 sin + a_1 cos) / shots.
  * @param {number} x
@@ -50,18 +46,11 @@ function stepKernel(net, { theta, alpha }, slopes, x) {
   return Float64Array.from(slopes, (slope) => slope.reduce((sum, s, i) => sum + s * pull[i], 0));
 }
 
-/** Whether the state of a link can be. */
-function stepFits({ points = [0], chosen = 0 }) {
-  const [least, most] = STEPKERNEL.points;
-  return points.length >= least && points.length <= most && Number.isInteger(chosen) && chosen >= 0 && chosen < most
-    && points.every((x) => x >= STEP_LOW && x <= STEP_HIGH);
-}
-
 function render({ model, el }) {
-  const { words, points: [least, most], networks, floors } = STEPKERNEL;
+  const { words, networks, floors } = STEPKERNEL;
   let errors = [];
   const frame = createFrame(el, model, {
-    title: words.title, summary: words.summary, fits: stepFits,
+    title: words.title, summary: words.summary, fits: pointsFit,
     goals: [ // where the points tell the same several times, and where the network is ahead
       { text: words.goals.crowd, reached: () => model.get("points").length === 5 && errors[2] > 1 },
       { text: words.goals.beat, reached: () => model.get("points").length === 5 && errors[1] < errors[2] },
@@ -75,64 +64,38 @@ function render({ model, el }) {
     frame.fail(fill(FRAME.words.undrawn, { reason: error.message }));
     return;
   }
-  const slopes = Object.fromEntries(networks.map((name) => [name, stepSlopes(net, starts[name].theta, STEP_GRID)]));
+  const slopes = Object.fromEntries(networks.map((name) => [name, stepSlopes(net, starts[name].theta, POINTS_GRID)]));
   const plot = createPlot(frame, {
     x: [-5.5, 5.5], y: [-6.5, 6.5], xlabel: words.x, ylabel: words.y, label: words.plot,
   });
   const shares = createPlot(frame, {
     x: [-5.5, 5.5], y: [-3, 3], xlabel: words.x, ylabel: words.change, label: words.shares,
   });
-  for (const trait of ["amplitude", "phase"]) addSlider(frame, STEPKERNEL, trait, { step: 0.01, digits: 2 });
-  const change = (points, chosen) => frame.set({ points, chosen });
-  addButton(frame, words.add, () => {
-    const points = model.get("points");
-    if (points.length >= most) return frame.note(fill(words.most, { count: most }));
-    const walls = [STEP_LOW, ...[...points].sort((a, b) => a - b), STEP_HIGH];
-    const [, left] = walls.slice(1).map((x, i) => [x - walls[i], i]).reduce((a, b) => (b[0] > a[0] ? b : a));
-    change([...points, (walls[left] + walls[left + 1]) / 2], points.length);
-  });
-  addButton(frame, words.remove, () => {
-    const points = model.get("points"), chosen = model.get("chosen");
-    if (points.length <= least) return frame.note(words.least);
-    change(points.filter((_, i) => i !== chosen), Math.min(chosen, points.length - 2));
-  });
+  const showPoints = addPoints(frame, plot);
 
-  let drawn = 0;
   frame.onRedraw(() => {
-    const colours = palette(), xs = model.get("points"), count = xs.length;
-    const chosen = Math.min(model.get("chosen"), count - 1), [A, b] = ["amplitude", "phase"].map((trait) => model.get(trait));
-    const truth = (x) => A * Math.sin(x + b), ys = xs.map(truth), goal = STEP_GRID.map(truth);
+    const colours = palette(), { xs, ys, count, chosen, goal } = showPoints();
     const found = /** @type {any[]} */ (networks.map((name) => {
       const start = starts[name], phi = adaptSteps(net, start.theta, start.alpha, xs, ys, 1)[1];
-      const after = forward(net, phi, STEP_GRID);
+      const after = forward(net, phi, POINTS_GRID);
       const share = (ys[chosen] - forward(net, start.theta, [xs[chosen]])[0]) / count;
       const alone = stepKernel(net, start, slopes[name], xs[chosen]).map((k) => share * k);
       return { name, after, alone, style: { colour: methodColour(name) } };
     }));
-    const terms = stepBest(xs, ys, STEP_GRID), before = STEP_GRID.map(stepMean);
+    const terms = stepBest(xs, ys, POINTS_GRID), before = POINTS_GRID.map(stepMean);
     const after = before.map((m, i) => terms.reduce((sum, curve) => sum + curve[i], m));
     found.push({ name: "best", after, alone: terms[chosen], style: { colour: colours.text, dash: "7 4" } });
 
-    plot.curve("truth", STEP_GRID, goal, { colour: colours.grey, width: 2 });
     const high = Math.max(0.5, ...found.flatMap(({ alone }) => Array.from(alone, Math.abs)));
     shares.setDomain({ y: [-1, 1].map((side) => side * ([0.5, 1, 2, 3, 5, 10, 20, 50].find((edge) => edge >= high) ?? 100)) });
     shares.curve("zero", [-5, 5], [0, 0], { colour: colours.grey, width: 1 });
     shares.curve("place", [xs[chosen], xs[chosen]], shares.domain.y, { colour: colours.orange, width: 1.5, dash: "3 3" });
     errors = found.map(({ name, after: curve, alone, style }) => {
-      plot.curve(name, STEP_GRID, curve.map((y) => Math.max(-100, Math.min(100, y))), { width: 2.2, ...style });
-      shares.curve(name, STEP_GRID, alone, { width: 2.2, ...style });
-      const error = curve.reduce((sum, y, i) => sum + (y - goal[i]) ** 2, 0) / STEP_COUNT;
-      return error;
+      plot.curve(name, POINTS_GRID, pointsShown(curve), { width: 2.2, ...style });
+      shares.curve(name, POINTS_GRID, alone, { width: 2.2, ...style });
+      return pointsError(curve, goal);
     });
-    xs.forEach((x, i) => plot.handle(`point ${i}`, {
-      x, y: ys[i], label: fill(words.point, { number: i + 1 }), colour: i === chosen ? colours.orange : colours.text,
-      onMove: (to) => frame.set({
-        points: model.get("points").map((old, j) => (j === i ? Math.max(STEP_LOW, Math.min(STEP_HIGH, to)) : old)), chosen: i,
-      }),
-    }));
-    for (let i = count; i < drawn; i++) plot.remove(`point ${i}`);
-    drawn = count;
-    plot.legend([{ label: words.truth, colour: colours.grey }, ...found.map(({ name, style }) => ({ label: words.names[name], ...style }))]);
+    plot.legend([{ label: POINTS.words.truth, colour: colours.grey }, ...found.map(({ name, style }) => ({ label: words.names[name], ...style }))]);
     const [MAML, MetaSGD, best] = errors.map((error) => String(Number(error.toPrecision(3))));
     frame.say(...marked(words.said, { count, MAML, MetaSGD, best, floor: floors[count - 1].toFixed(2) }));
   });

@@ -14,18 +14,17 @@ from metasgd_core.adaptation import adapt, per_task
 from metasgd_core.floor import best_step, carried, mean_curve, waves
 from metasgd_core.models import predict
 from metasgd_core.plotting import PALETTE, method_style
-from metasgd_core.tasks.sinusoid import SineTasks, Sinusoid
-from metasgd_core.types import Data, Params
+from metasgd_core.tasks.sinusoid import Sinusoid
+from metasgd_core.types import Params
 from metasgd_core.widgets.constants import CONSTANTS
-from metasgd_core.widgets.figure import Figure, png, within
+from metasgd_core.widgets.figure import png
+from metasgd_core.widgets.points import PointsFigure
 from metasgd_core.widgets.sine import starts
 from metasgd_core.widgets.words import WORDS
 
 _WORDS = WORDS["stepkernel"]
-_GIVEN = CONSTANTS["stepkernel"]
-RANGES, COUNT = _GIVEN["ranges"], _GIVEN["points"]
 #: In the order of their bytes.
-NETWORKS: tuple[str, ...] = _GIVEN["networks"]
+NETWORKS: tuple[str, ...] = CONSTANTS["stepkernel"]["networks"]
 
 
 @cache
@@ -57,32 +56,19 @@ def kernel(theta: Params, alpha: Params, x: Tensor, at: float) -> Tensor:
     return 2 * (jacobian[:-1] * rates) @ jacobian[-1]
 
 
-class StepKernel(Figure):
+class StepKernel(PointsFigure):
     """Support points on a sine; what one step makes of them all, and what of one of them alone.
 
     Beside MAML and Meta-SGD, as in "Adapt to a sine", stands the best additive step of chapter 7,
-    which begins at the mean curve.
-
-    Parameters
-    ----------
-    amplitude, phase : float
-        The curve y = A sin(x + b), A from 0.1 to 5, b from 0 to 3.14.
-    points : list of float
-        x of the support points, 1 to 20 of them, from -5 to 5.
-    chosen : int
-        The point whose residual is followed, from 0 on.
+    which begins at the mean curve. The parameters are those of `PointsFigure`.
     """
 
     sources = (
         "shared/words.js", "shared/numbers.js", "shared/network.js", "shared/frame.js",
-        "shared/draw.js", "stepkernel.js",
+        "shared/draw.js", "shared/points.js", "stepkernel.js",
     )
     _figure_id = "step-kernel"
 
-    amplitude = traitlets.Float(3.48).tag(sync=True)
-    phase = traitlets.Float(2.43).tag(sync=True)
-    points = traitlets.List(traitlets.Float(), [-3.6, -2.2, -0.5, 1.4, 4.0]).tag(sync=True)
-    chosen = traitlets.Int(2).tag(sync=True)
     _weights = traitlets.Bytes().tag(sync=True)
     _rates = traitlets.Dict().tag(sync=True)
 
@@ -90,35 +76,13 @@ class StepKernel(Figure):
         weights, rates = _packed()
         super().__init__(_weights=weights, _rates=rates, **traits)
 
-    _in_range = within(RANGES)
-
-    @traitlets.validate("points")
-    def _check_points(self, proposal: Any) -> list[float]:
-        least, most = COUNT
-        points = proposal["value"]
-        if not least <= len(points) <= most or not all(-5 <= x <= 5 for x in points):
-            raise traitlets.TraitError(
-                f"points must be {least} to {most} numbers from -5 to 5, got {points}"
-            )
-        return points
-
-    def support(self) -> Data:
-        """Return the points on the curve, ``(1, points, 1)`` each, in float64."""
-        x = torch.tensor(self.points, dtype=torch.float64)[None, :, None]
-        return Data(x, self.truth(x))
-
-    def truth(self, x: Tensor) -> Tensor:
-        """Return the curve at `x`, ``(1, points, 1)``."""
-        amplitude, phase = (x.new_tensor([value]) for value in (self.amplitude, self.phase))
-        return SineTasks(amplitude, torch.ones_like(phase), phase)(x)
-
     def predictions(self, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """Return each learner's curve at `x`, ``(points,)``, and what the chosen point adds to it.
 
         The second is ``a(x_k)' z r_k / K`` of the best step, and the first-order part of the
         network's. `x` is float64.
         """
-        support, shots, k = self.support(), len(self.points), min(self.chosen, len(self.points) - 1)
+        support, shots, k = self.support(), len(self.points), self.followed()
         at = support.x[0, k, 0]
         found = {}
         for name in NETWORKS:
@@ -139,9 +103,9 @@ class StepKernel(Figure):
         x = torch.linspace(-5, 5, 201, dtype=torch.float64)
         picture = Picture(figsize=(6.0, 6.4), dpi=100, facecolor="white", layout="constrained")
         above, below = picture.subplots(2, 1, sharex=True)
-        support, k = self.support(), min(self.chosen, len(self.points) - 1)
+        support, k = self.support(), self.followed()
         above.plot(x, self.truth(x[None, :, None])[0, :, 0], color=PALETTE["grey"],
-                   label=_WORDS["truth"])
+                   label=WORDS["points"]["truth"])
         for name, curves in self.predictions(x).items():
             look = {"color": PALETTE["black"], "linestyle": "--"} if name == "best" else {
                 **method_style(name), "marker": ""

@@ -157,6 +157,16 @@ WORDS: dict[str, dict[str, Any]] = {
         "trained": "Rates, {shape}, from {start}: error {test} after one step on test tasks.",
         "untrained": "Rates, {shape}, from {start}: in training.",
     },
+    "points": {
+        "controls": {"amplitude": "Amplitude", "phase": "Phase"},
+        "units": {"phase": "{value} rad"},
+        "truth": "the sine",
+        "add": "Add a point",
+        "remove": "Remove the orange point",
+        "most": "{count} points are the most.",
+        "least": "One point must stay.",
+        "point": "Support point {number}",
+    },
     "stepkernel": {
         "title": "One step's kernel",
         "goals": {
@@ -172,20 +182,56 @@ WORDS: dict[str, dict[str, Any]] = {
         "x": "x",
         "y": "y",
         "change": "change of y",
-        "controls": {"amplitude": "Amplitude", "phase": "Phase"},
-        "units": {"phase": "{value} rad"},
-        "truth": "the sine",
         "names": {"MAML": "MAML", "Meta-SGD": "Meta-SGD", "best": "best step"},
-        "add": "Add a point",
-        "remove": "Remove the orange point",
-        "most": "{count} points are the most.",
-        "least": "One point must stay.",
-        "point": "Support point {number}",
         "said": {
             "one": "Error on this curve after one step on {count} point: MAML {MAML}, Meta-SGD "
                    "{MetaSGD}, the best step {best}. The floor, over all curves: {floor}.",
             "other": "Error on this curve after one step on {count} points: MAML {MAML}, Meta-SGD "
                      "{MetaSGD}, the best step {best}. The floor, over all curves: {floor}.",
+        },
+    },
+    "attentionstep": {
+        "title": "Attention as a step",
+        "goals": {
+            "negative": "Let a point get a negative weight. With one rate none can: why?",
+            "nothing": "Let the orange point add less than {nothing} at the query, up or down, "
+                       "although its weight is above {counts}.",
+        },
+        "summary": "First picture: one gradient step on the last layer, and linear attention with "
+                   "its matrices written by hand. Second: the weight of each point at the query. "
+                   "Third: what it adds there, its weight times its residual. The arrow is their "
+                   "sum.",
+        "plot": "The sine, one step on its points, and attention over them",
+        "weights": "The weight of each point at the query",
+        "adds": "What each point adds at the query",
+        "x": "x",
+        "y": "y",
+        "weight": "weight",
+        "change": "change of y",
+        "controls": {"rates": "The step has"},
+        "rates": {
+            "one rate": "one rate",
+            "a rate an entry": "a rate an entry",
+            "a matrix": "a matrix",
+        },
+        "names": {
+            "before": "no step",
+            "step": "one step",
+            "attention": "attention by hand",
+            "trained": "trained attention",
+        },
+        "kernel": "what a point elsewhere would weigh",
+        "query": "Query",
+        "asked": "x {x}, predicted {y}",
+        "said": {
+            "one": "At the query, x = {x}, the network says {before} and {count} point adds "
+                   "{total}: {after}. The orange point has the weight {weight} and the residual "
+                   "{residual}; it adds {added}. Step and attention by hand differ by at most "
+                   "{gap}. Error on this curve: one step {step}, trained attention {trained}.",
+            "other": "At the query, x = {x}, the network says {before} and {count} points add "
+                     "{total}: {after}. The orange point has the weight {weight} and the residual "
+                     "{residual}; it adds {added}. Step and attention by hand differ by at most "
+                     "{gap}. Error on this curve: one step {step}, trained attention {trained}.",
         },
     },
     "valley": {

@@ -22,7 +22,7 @@ RUN = """async ([source, weights, rates, cases]) => {
     document.body.dataset.given = JSON.stringify([weights, rates]);
     const net = "const net = makeNetwork([1, 40, 40, 1], 'relu');" +
         "const starts = storedStarts(net, Uint8Array.from(weights), STEPKERNEL.networks, rates);" +
-        "const grid = STEP_GRID;";
+        "const grid = POINTS_GRID;";
     const text = [source, given, net, "export { net, starts, grid, adaptSteps, forward,",
         " stepBest, stepCarried, stepKernel, stepSlopes };"].join("\\n");
     const all = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));

@@ -32,6 +32,7 @@ CONTROLS = {
     "StepGraph": ("theta_1", "theta", "up"),
     "StepKernel": ("amplitude", "best", "up"),
     "PatientCurve": ("level_1", "formula", "up"),
+    "AttentionStep": ("amplitude", "step", "up"),
     "DrawCharacter": ("mode", "", ""),  # to the game, which says other numbers
     "BeatTheGuesser": ("player", "", ""),  # to somebody who has played, where nobody had
 }

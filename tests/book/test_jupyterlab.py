@@ -87,6 +87,15 @@ def carried(figure):
     }
 
 
+def attended(figure):
+    x = torch.tensor(figure.points[figure.chosen : figure.chosen + 1], dtype=torch.float64)
+    weight, residual = float(figure.weights(x)), float(figure.residuals()[figure.chosen])
+    return {
+        "weight": ("(.+)", pytest.approx([weight], abs=5.1e-4)),
+        "added": ("(.+)", pytest.approx([weight * residual], abs=5.1e-4)),
+    }
+
+
 def learned(figure):
     arm = figure.chosen()
     mean = arm.test[:, 1].mean().item()
@@ -165,6 +174,12 @@ LINES = {
         handle=".mf-handle >> nth=0", pulled=("hour_1", 0), slider="level_2",
         select=("patient", "3", "3"),
         bad=("level_1", 16.0, "level_1 must be from 0 to 15, got 16.0"),
+    ),
+    "AttentionStep": Line(
+        told={"amplitude": 2.0, "chosen": 0}, shows=attended, shape="step",
+        handle='.mf-handle[data-key="query"]', pulled=("query", 0), slider="phase",
+        select=("rates", "a", "a rate an entry"),
+        bad=("query", 6.0, "query must be from -5 to 5, got 6.0"),
     ),
     "DrawCharacter": Line(
         told={"pads": ["#0", "#4", "#8", "#12", "#24", "4040c0c0 c04040c0"]}, shows=told,

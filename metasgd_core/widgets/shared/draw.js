@@ -83,12 +83,13 @@ function makeDraggable(node, svg, { onDrag, onKey }) {
 /**
  * A picture with axes, as wide as there is room, at most `width`.
  * @param {{width?: number, height?: number, x: number[], y: number[], xlabel?: string, ylabel?: string,
- *   xlog?: boolean, ylog?: boolean, label: string, axes?: boolean}} options
+ *   xlog?: boolean, ylog?: boolean, label: string, axes?: boolean, indent?: number}} options `indent`: the least
+ *   room for the numbers of y, so that pictures under one another line up
  */
 function createPlot(frame, options) {
-  const { width = 560, height = 360, xlabel = "", ylabel = "", xlog = false, ylog = false, label, axes = true } = options;
+  const { width = 560, height = 360, xlabel = "", ylabel = "", xlog = false, ylog = false, label, axes = true, indent = 56 } = options;
   let [x, y] = [options.x, options.y], w = width, h = height;
-  const margin = axes ? { left: 56, right: 12, top: 10, bottom: 44 } : { left: 0, right: 0, top: 0, bottom: 0 };
+  const margin = axes ? { left: indent, right: 12, top: 10, bottom: xlabel ? 44 : 26 } : { left: 0, right: 0, top: 0, bottom: 0 };
   const box = element("div", { class: "mf-plot" }), svg = svgNode("svg", { role: "group", "aria-label": label });
   const clip = svgNode("clipPath", { id: `${frame.id}-clip-${frame.plots.length}` }), window_ = svgNode("rect");
   const back = svgNode("g", { class: "mf-axes", "aria-hidden": "true" });
@@ -125,7 +126,7 @@ function createPlot(frame, options) {
 
   function layout() {
     const ticks = axisTicks(y, ylog, h / 55), longest = Math.max(...ticks.map((tick) => tickText(tick).length));
-    if (axes) margin.left = Math.max(56, 34 + 7.5 * longest); // they keep clear of the axis's name
+    if (axes) margin.left = Math.max(indent, 34 + 7.5 * longest); // they keep clear of the axis's name
     [X, toX] = [scale, inverse].map((f) => f(x, xlog, margin.left, w - margin.right));
     [Y, toY] = [scale, inverse].map((f) => f(y, ylog, h - margin.bottom, margin.top));
     svg.setAttribute("viewBox", `0 0 ${w} ${h}`);
