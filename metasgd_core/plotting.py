@@ -53,11 +53,17 @@ THEMES = {
              "grid": "#3a3f47", "background": "#14181e"},
 }
 
+
+def look(style: Style) -> dict[str, str]:
+    """Return a style as matplotlib's `plot` takes it: colour, marker and line style."""
+    return {"color": PALETTE[style.colour], "marker": style.marker, "linestyle": style.line}
+
+
 #: What each method looks like everywhere in the book: colour, marker, line style.
 #:
 #: :meta hide-value:
 METHOD_STYLES: dict[str, dict[str, str]] = {
-    name: {"color": PALETTE[style.colour], "marker": style.marker, "linestyle": style.line}
+    name: look(style)
     for name, style in (
         ("random", Style("grey", "x", ":")),
         *((method.name, method.style) for method in METHODS.values()),

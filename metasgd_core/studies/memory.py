@@ -25,7 +25,7 @@ from metasgd_core.alpha import init_alpha, init_rule, share_alpha
 from metasgd_core.evaluation import evaluate
 from metasgd_core.floor import best_step, one_point
 from metasgd_core.meta_training import Record, meta_train
-from metasgd_core.methods import MAML, META_SGD, Method
+from metasgd_core.methods import MAML, META_SGD, Method, Style
 from metasgd_core.models import (
     GRU,
     MLP,
@@ -154,6 +154,14 @@ WAYS: dict[str, tuple[Callable[[], nn.Module], Method, int]] = {
     "Meta-SGD": (MLP, replace(META_SGD, objective="shots"), 13_000),
     "MAML": (MLP, replace(MAML, objective="shots"), 15_000),
     "Meta-Curvature": (MLP, replace(META_SGD, objective="shots", rule=curvature()), 7500),
+}
+#: What those that read look like in pictures.
+STYLES = {
+    "neural process": Style("blue", "P", "-"),
+    "attention over the set": Style("green", "s", "-"),
+    "causal transformer": Style("green", "s", "--"),
+    "memory network": Style("purple", "v", "-."),
+    "GRU": Style("orange", "^", ":"),
 }
 #: One step on the last layer of a network that is learned with it, and attention in its place.
 LINEAR = {
@@ -293,6 +301,13 @@ def work(job: Job) -> Stored:
     if job.name in LINEAR:
         tensors |= curves(row, theta, alpha)
     return Stored(tensors, {})
+
+
+def first_seed(tensors: dict[str, Tensor], name: str, part: str = "theta") -> Params:
+    """Return theta or alpha of a stored training's first seed, from half precision."""
+    start = f"{name}/{part}."
+    return {key.removeprefix(start): leaf.float() for key, leaf in tensors.items()
+            if key.startswith(start)}  # fmt: skip
 
 
 def floors(n_tasks: int) -> dict[str, Tensor]:

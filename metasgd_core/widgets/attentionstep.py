@@ -14,7 +14,7 @@ from metasgd_core.adaptation import adapt, per_task
 from metasgd_core.models import MLP, LinearAttention, predict
 from metasgd_core.plotting import PALETTE
 from metasgd_core.studies import load
-from metasgd_core.studies.memory import LINEAR, hand_written
+from metasgd_core.studies.memory import LINEAR, first_seed, hand_written
 from metasgd_core.tasks.sinusoid import Sinusoid
 from metasgd_core.types import Params
 from metasgd_core.widgets.constants import CONSTANTS
@@ -38,9 +38,7 @@ def networks() -> dict[str, tuple[Params, Params]]:
     tensors, _ = load("memory")
 
     def part(name: str, kind: str) -> Params:
-        start = f"{name}/{kind}."
-        return {key.removeprefix(start): leaf.double() for key, leaf in tensors.items()
-                if key.startswith(start)}  # fmt: skip
+        return {n: leaf.double() for n, leaf in first_seed(tensors, name, kind).items()}
 
     names = {rates: f"last layer, {rates}" for rates in RATES} | {TRAINED: TRAINED}
     return {short: (part(name, "theta"), part(name, "alpha")) for short, name in names.items()}

@@ -12,7 +12,7 @@ from conftest import CHAPTERS, ROOT
 SOURCES = sorted((ROOT / "teach" / "decks").glob("[0-9]*.md"))
 SLIDES = ROOT / "_build" / "slides"
 #: Chapters whose deck is written with them.
-COMING = {10, 11}
+COMING = {11}
 SIZES = [(1280, 720), (1024, 768)]
 NOTES = re.compile(r"^```\{notes\} (\S+)\n(.+?)^```$", re.MULTILINE | re.DOTALL)
 DIRECTIVE = re.compile(r"^[`:]{3,}.*$|^:\w+: .*$", re.MULTILINE)
