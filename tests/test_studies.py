@@ -71,7 +71,6 @@ AWAITED = {
     "navigation-trpo": "trains for hours, and chapter 16 does not read it yet",
     "rl2": "trains for half an hour, and chapter 15 does not read it yet",
     "cartpole-context": "trains for twenty minutes, and chapter 15 does not read it yet",
-    "memory": "trains for an hour and a half, and chapter 10 is still to come",
 }
 
 
