@@ -98,7 +98,7 @@ def test_the_rate_is_the_best_of_its_trials_and_a_trial_that_diverged_is_not(tmp
     monkeypatch.setattr(Job, "train", lambda self, records, n: ([*records(None)][-1], {}))
     lr, trials = memory.choose(row, job("a", tmp_path))
     assert lr == 0.002
-    assert_close(trials, torch.tensor([12.0, 4.0, inf, inf]).double())
+    assert_close(trials, torch.tensor([12.0, 4.0, inf, inf, 16.0, 20.0]).double())
 
 
 def test_statistics_hide_no_task_that_exploded():
