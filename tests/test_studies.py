@@ -63,8 +63,7 @@ def forked(monkeypatch):
 
 #: Studies whose result is not there yet, and why; a result that has come leaves this list.
 AWAITED = {
-    "image-methods": "trains for an hour, and chapter 12 does not read it yet",
-    "image-settings": "as well",
+    "image-settings": "trains for an hour, and chapter 12 does not read it yet",
     "image-long": "for hours",
     "relatives": "trains for an hour and more, and chapter 11 is still to come",
     "optimiser": "of the same chapter",
