@@ -69,7 +69,6 @@ AWAITED = {
     "optimiser": "of the same chapter",
     "navigation-trpo": "trains for hours, and chapter 16 does not read it yet",
     "rl2": "trains for half an hour, and chapter 15 does not read it yet",
-    "cartpole-context": "trains for twenty minutes, and chapter 15 does not read it yet",
 }
 
 
