@@ -100,7 +100,8 @@ def notebooks(paths: list[str]) -> list[Result]:
     """Hold the stored outputs to a run from top to bottom, and each chapter to its time."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        options = ["-p", "tools.pace", "--nbval", "--dist", "loadfile", f"--junitxml={report}"]
+        options = ["-p", "tools.pace", "-p", "tools.kernels", "--nbval", "--dist", "loadfile"]
+        options += [f"--junitxml={report}"]
         results = [run("notebooks (nbval)", [*PYTEST, *options, *paths])]
         cases = list(ET.parse(report).iter("testcase")) if report.exists() else []
     wall: defaultdict[str, float] = defaultdict(float)

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import kernels
 import nbformat
 import pace
 from nbclient import NotebookClient
@@ -100,9 +101,9 @@ def run(path: Path) -> float:
     client = NotebookClient(
         notebook,
         on_cell_executed=lambda **_: pieces.append(pace.piece()),
+        kernel_manager_class=kernels.Kernel,
         kernel_name="python3",
         timeout=600,
-        extra_arguments=["--log-level=ERROR"],  # else it warns that it listens on TCP
         record_timing=False,
         store_widget_state=False,
         coalesce_streams=True,
