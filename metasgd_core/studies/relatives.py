@@ -82,7 +82,7 @@ def grid(
     return tuple(Trial(*combined) for combined in product(lrs, shares, firsts))
 
 
-_OUTER = (1e-3, 3e-3, 1e-2)
+_OUTER = (1e-3, 3e-3, 1e-2, 3e-2)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Row:
     method : Method
         With plain descent where `rule` says nothing else.
     trials : tuple of Trial
-        Nine.
+        Twelve.
     rule : callable, optional
         ``rule(first, steps) -> Rule``.
     model : nn.Module
@@ -129,7 +129,7 @@ def begin(row: Row, trial: Trial, seeds: int) -> tuple[Params, Params]:
 
 
 RELATIVES: dict[str, Row] = {
-    "fixed rate": Row(MAML, grid(_OUTER, firsts=(0.01, 0.03, 0.1))),
+    "fixed rate": Row(MAML, grid(_OUTER, firsts=(0.003, 0.01, 0.03))),
     "one learned rate": Row(replace(META_SGD, alpha_shape="scalar")),
     "a rate a tensor": Row(replace(META_SGD, alpha_shape="tensor")),
     "a rate a tensor and step": Row(
@@ -147,7 +147,7 @@ RELATIVES: dict[str, Row] = {
     "Meta-Curvature": Row(META_SGD, rule=lambda first, steps: curvature(first)),
     "T-net": Row(META_SGD, rule=lambda first, steps: warp(first)),
     "ALFA": Row(META_SGD, rule=lambda first, steps: alfa(steps, first)),
-    "CAVIA": Row(MAML, grid(_OUTER, firsts=(0.1, 0.3, 1.0)), model=ContextMLP()),
+    "CAVIA": Row(MAML, grid(_OUTER, firsts=(0.3, 1.0, 3.0)), model=ContextMLP()),
     "LSTM": Row(
         replace(META_SGD, first_order=True), grid(_OUTER, firsts=(0.01, 0.03, 0.1)),
         lambda first, steps: lstm(scale=first), iterations=8000,
