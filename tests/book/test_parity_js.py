@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from metasgd_core import MLP, Data, Sinusoid, adapt, init_theta, per_task, predict
+from metasgd_core.rules import DESCENT, curvature
 from metasgd_core.widgets.figure import module_text
 
 pytestmark = pytest.mark.browser
@@ -73,11 +74,17 @@ def draw_case(seed):
     sizes = pick([1, 40, 40, 1], [pick(1, 1, 2, 4), *inner, pick(1, 1, 2)])
     shots = pick(1, 2, 5, 10, 20)
     theta = init_theta(MLP(sizes, activation), generator=generator)
-    alpha = pick(0.01, -0.003, 0.1, "entries", "entries")
+    alpha, rule = pick(0.01, -0.003, 0.1, "entries", "entries", "matrices"), DESCENT
     if alpha == "entries":  # signed, and over three orders of magnitude
         alpha = {
             n: torch.randn(p.shape, generator=generator) * 10 ** pick(-3, -2, -1)
             for n, p in theta.items()
+        }
+    elif alpha == "matrices":
+        rule = curvature(pick(0.001, 0.01))
+        alpha = {
+            n: a + 0.01 * torch.randn(a.shape, generator=generator)
+            for n, a in rule.first(theta, generator).items()
         }
     amplitude, phase, frequency = (
         uniform(*limits, generator, 1) for limits in ((0.1, 5), (0, math.pi), (0.5, 2))
@@ -86,7 +93,7 @@ def draw_case(seed):
     y = (amplitude * torch.sin(frequency * x[:, :1] + phase)).expand(-1, sizes[-1])
     return {
         "sizes": sizes, "activation": activation, "steps": pick(0, 1, 2, 3, 5, 10),
-        "theta": theta, "alpha": alpha, "x": x, "y": y,
+        "theta": theta, "alpha": alpha, "rule": rule, "x": x, "y": y,
         "query": uniform(-6, 6, generator, 30, sizes[0]),
         "pull": torch.randn(shots, sizes[-1], generator=generator),
     }
@@ -123,7 +130,7 @@ def by_torch(case):
     nearest = math.inf
     for step in range(case["steps"] + 1):
         if step:
-            phi = adapt(family.loss, phi, alpha, Data(x, y), first_order=True)
+            phi = adapt(family.loss, phi, alpha, Data(x, y), first_order=True, rule=case["rule"])
         phi = {n: p.detach() for n, p in phi.items()}
         found[f"phi {step}"] = flat(phi.values())
         if case["activation"] == "relu":
@@ -193,9 +200,12 @@ def test_the_cases_are_various(cases):
     assert {len(case["sizes"]) for case in drawn} == {2, 3, 4, 5}
     assert {case["sizes"][0] for case in drawn} == {1, 2, 4}
     assert {case["sizes"][-1] for case in drawn} == {1, 2}
-    entries = [case["alpha"] for case in drawn if isinstance(case["alpha"], dict)]
+    bent = [case for case in drawn if case["rule"] != DESCENT]
+    entries = [case["alpha"] for case in drawn
+               if isinstance(case["alpha"], dict) and case["rule"] == DESCENT]
     signed = [a for a in entries if (flat(a.values()) < 0).any()]
-    assert 50 < len(signed) <= len(entries) < len(drawn) - 50
+    assert 50 < len(signed) <= len(entries) < len(drawn) - len(bent) - 50
+    assert len(bent) > 20
 
 
 def test_network_is_torchs(browser, cases):
@@ -208,7 +218,8 @@ def test_network_is_torchs(browser, cases):
     ("1 - from[i] * from[i]", "1 - from[i]"),
     ("from[i] <= 0) below[i] = 0", "from[i] <= 0) below[i] *= 0.999999"),
     ("gradient[layer.bias + o] += g", "gradient[layer.bias + o] += 1.00000001 * g"),
-    ("alpha[i] : alpha) * gradient[i]", "Math.abs(alpha[i]) : alpha) * gradient[i]"),
+    ("alpha[i] * g", "Math.abs(alpha[i]) * g"),
+    ("left = next(layer.out), right = next(wide)", "right = next(wide), left = next(layer.out)"),
 ])
 def test_a_wrong_network_is_noticed(browser, cases, right, wrong):
     assert SOURCE.count(right) == 1

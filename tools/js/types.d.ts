@@ -34,6 +34,7 @@ interface Network {
   activation: string;
   count: number;
   layers: { weight: number; bias: number; in: number; out: number }[];
+  matrices: number; // numbers of Meta-Curvature's alpha
 }
 
 /** How something is drawn. */

@@ -58,13 +58,15 @@ function storedRows(view, sizes, bits = 32) {
  * @param {Network} net
  * @param {DataView|ArrayBuffer|Uint8Array} view
  * @param {readonly string[]} names
- * @param {Object<string, number|null>} rates one rate a start, or null where each number has its own
+ * @param {Object<string, number|string|null>} rates one rate a start, null where each number has its
+ *   own, or "matrices" (Meta-Curvature)
  * @returns {Object<string, {theta: Float64Array, alpha: Float64Array}>}
  */
 function storedStarts(net, view, names, rates) {
-  const rows = storedRows(view, names.flatMap((name) => (rates[name] === null ? [net.count, net.count] : [net.count])));
-  return Object.fromEntries(names.map((name) => {
-    const rate = rates[name], [theta, alpha] = rows.splice(0, rate === null ? 2 : 1);
-    return [name, { theta, alpha: rate === null ? alpha : new Float64Array(net.count).fill(rate) }];
+  const sizes = names.map((name) => [net.count, ...({ null: [net.count], matrices: [net.matrices] }[rates[name]] ?? [])]);
+  const rows = storedRows(view, sizes.flat());
+  return Object.fromEntries(names.map((name, k) => {
+    const [theta, alpha = new Float64Array(net.count).fill(Number(rates[name]))] = rows.splice(0, sizes[k].length);
+    return [name, { theta, alpha }];
   }));
 }
