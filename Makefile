@@ -1,7 +1,7 @@
 # `make` says what there is to make. Windows: README.md gives the plain pip and jupyter-book lines.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab bench quizzes slides zip notebooks-for-students assignments figures-zip wheel teach pdf test-browsers clean
+.PHONY: help book serve lab test test-fast notebooks new-chapter figures figure-data results table alpha-lab images bench quizzes slides zip notebooks-for-students assignments figures-zip wheel teach pdf test-browsers clean
 
 export PYTHON TORCH_INDEX REPOSITORY BOOK_URL
 BIN := .venv/bin
@@ -22,9 +22,10 @@ help:
 	@echo "make new-chapter begin a chapter that passes the tests (NAME=12-few-shot)"
 	@echo "make figures     draw the figure of the landing page again"
 	@echo "make figure-data train again what the interactive figures show, about 15 minutes (its last needs Omniglot)"
-	@echo "make results     train again what chapters 3, 7, 15 and 16 read, about 80 minutes (can be killed and resumed)"
+	@echo "make results     train again what chapters 3, 7, 10, 11, 13 and 15 to 17 read, about five hours (can be killed and resumed)"
 	@echo "make table       make the paper's table again (chapter 9), under 15 minutes (can be killed and resumed)"
 	@echo "make alpha-lab   train the arms of chapter 8 again, about half an hour (can be killed and resumed)"
+	@echo "make images      train again what chapter 12 reads, about four hours (needs Omniglot; can be killed and resumed)"
 	@echo "make bench       time the meta-step against a plain loop and other libraries, about 10 minutes"
 	@echo "make teach       all that a teacher needs, into _build/kit; it calls the next seven:"
 	@echo "make slides      a deck for each chapter, with live figures, into _build/slides"
@@ -86,13 +87,16 @@ figure-data: .venv/.installed
 	@$(BIN)/python -m metasgd_core.studies figure-sine figure-alpha-lab figure-cartpole figure-draw figure-guesser $(ARGS)
 
 results: .venv/.installed
-	@$(BIN)/python -m metasgd_core.studies cartpole-physics cartpole-swapped cartpole-secret navigation fine-tuning one-step patients games learners exploration memory cartpole-context $(ARGS)
+	@$(BIN)/python -m metasgd_core.studies cartpole-physics cartpole-swapped cartpole-secret navigation fine-tuning one-step patients games learners exploration memory relatives optimiser cartpole-context $(ARGS)
 
 table: .venv/.installed
 	@$(BIN)/python -m metasgd_core.studies table $(ARGS)
 
 alpha-lab: .venv/.installed
 	@$(BIN)/python -m metasgd_core.studies alpha-lab $(ARGS)
+
+images: .venv/.installed
+	@$(BIN)/python -m metasgd_core.studies image-rates images image-methods image-settings image-long $(ARGS)
 
 # Other libraries to time against, in an environment of their own: the book needs none of them.
 .venv-bench/.installed: .venv/.installed requirements.txt tools/bench-requirements.txt

@@ -65,8 +65,6 @@ def forked(monkeypatch):
 AWAITED = {
     "image-settings": "trains for an hour, and chapter 12 does not read it yet",
     "image-long": "for hours",
-    "relatives": "trains for an hour and more, and chapter 11 is still to come",
-    "optimiser": "of the same chapter",
     "navigation-trpo": "trains for hours, and chapter 16 does not read it yet",
     "rl2": "trains for half an hour, and chapter 15 does not read it yet",
 }

@@ -1,6 +1,6 @@
 """Relatives of Meta-SGD's inner step, on the same sinusoids (chapter 11).
 
-Every row is tried with nine settings, for a part of its training; the one with the least error on
+Every row is tried with twelve settings, for a part of its training; the one with the least error on
 validation tasks is trained whole, with five seeds, and tested on tasks that all rows share. The
 error along the way, on validation tasks, is kept with the seconds an iteration takes, so that rows
 can be compared after as many iterations or after as many seconds.
@@ -170,7 +170,7 @@ ROWS = {
 }
 #: Whose steps are linear in the gradient: they have a kernel.
 LINEAR = ("fixed rate, 1 step", "a rate a tensor, 1 step", "Meta-SGD, 1 step",
-          "Meta-Curvature, 1 step", "T-net, 1 step")  # fmt: skip
+          "Meta-Curvature, 1 step", "T-net, 1 step", "CAVIA, 1 step")  # fmt: skip
 #: Whose theta and alpha are stored.
 WHOLE = ("Meta-SGD, 1 step", "Meta-Curvature, 1 step", "momentum, 5 steps")
 

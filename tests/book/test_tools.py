@@ -121,7 +121,7 @@ def test_a_failing_run_keeps_the_old_notebook(tmp_path):
 @pytest.mark.slow
 def test_a_chapter_is_judged_by_its_work_alone(tmp_path, monkeypatch):
     """Not by what else the machine does meanwhile, nor by how fast its processor is."""
-    work = "sum(k * k for k in range(50_000_000))"
+    work = "sum(k * k for k in range(100_000_000))"
     for name, source in (("waits", f"{OVER_FILES}import time\ntime.sleep(4)"), ("works", work)):
         nbformat.write(notebook(source), tmp_path / f"{name}.ipynb")
     monkeypatch.setattr(pace, "CHAPTER", 100 * pace.USUAL)
