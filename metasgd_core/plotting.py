@@ -69,6 +69,9 @@ METHOD_STYLES: dict[str, dict[str, str]] = {
         *((method.name, method.style) for method in METHODS.values()),
         ("learned scalar", Style("orange", "<", "--")),
         ("learned per tensor", Style("black", ">", "-.")),
+        # The palette has no more colours: these share one with a method that is seldom near.
+        ("Meta-SGD, lr 0.01", Style("orange", "d", "--")),
+        ("Meta-Curvature", Style("green", "P", "-")),
     )
     if style is not None
 }

@@ -135,9 +135,9 @@ def test_methods_differ_in_more_than_colour():
     """A colour-blind reader, or one with a grey printout, tells them apart by marker."""
     styles = plotting.METHOD_STYLES
     assert {"random", "joint", "MAML", "FOMAML", "Reptile", "Meta-SGD", "learned scalar",
-            "learned per tensor"} == set(styles)
-    for part in ("color", "marker"):
-        assert len({style[part] for style in styles.values()}) == len(styles)
+            "learned per tensor", "Meta-SGD, lr 0.01", "Meta-Curvature"} == set(styles)
+    assert len({style["marker"] for style in styles.values()}) == len(styles)
+    assert len({style["color"] for style in styles.values()}) == len(plotting.PALETTE)
     assert {style["color"] for style in styles.values()} <= set(plotting.PALETTE.values())
     assert plotting.method_style("no method") == {}
     plotting.method_style("MAML")["color"] = "red"

@@ -2,15 +2,18 @@
 
 import math
 import struct
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
 import traitlets
 
-from metasgd_core import Sinusoid, evaluate
-from metasgd_core.studies import generator, lab, load
+from metasgd_core import META_SGD, Sinusoid, evaluate
+from metasgd_core.rules import DESCENT
+from metasgd_core.studies import generator, lab, load, relatives
 from metasgd_core.studies import sine as study
+from metasgd_core.studies.exploded import statistics
 from metasgd_core.widgets import sine
 
 SHOWN = ("MAML", "Meta-SGD")  # as the figure opens
@@ -21,31 +24,70 @@ def test_stored_starts_fit_the_network():
     shapes = {n: p.shape for n, p in Sinusoid().model.named_parameters()}
     count = sum(shape.numel() for shape in shapes.values())
     tensors, notes = load("figure-sine")
-    assert {key.split("/")[0] for key in tensors} == set(sine.STARTS)
-    for name in sine.STARTS:
-        theta, alpha, errors = sine.starts()[name]
+    assert {key.split("/")[0] for key in tensors} == set(study.JOBS)
+    for name in study.JOBS:
+        theta, alpha, _ = sine.starts()[name]
         assert {n: p.shape for n, p in theta.items()} == shapes
         assert {n: a.shape for n, a in alpha.items()} == shapes
-        assert errors.shape == (lab.TEST_STEPS + 1,)
+        assert tensors[f"{name}/errors"].shape == (lab.TEST_STEPS + 1,)
         assert len(tensors[f"{name}/alpha"]) == (count if name == "Meta-SGD" else 1)
         assert all(tensors[f"{name}/{part}"].dtype == torch.float32 for part in ("theta", "alpha"))
     assert (notes["first"], notes["training"]) == (study.FIRST, study.TRAINING)
     assert sum(value.nbytes for value in tensors.values()) < 100_000
-    assert tuple(study.JOBS) == sine.STARTS
+    assert (*study.JOBS, *sine.RELATIVES) == tuple(sine.starts()) == sine.STARTS
 
 
-@pytest.mark.parametrize("name", sine.STARTS)
+@pytest.mark.parametrize("name", study.JOBS)
 def test_stored_errors_are_those_of_the_stored_weights(name):
-    theta, alpha, errors = sine.starts()[name]
+    theta, alpha, _ = sine.starts()[name]
+    errors = load("figure-sine").tensors[f"{name}/errors"]
     found = lab.held_out(theta, alpha, steps=1).mean(-1)
     torch.testing.assert_close(found, errors[:2], rtol=1e-3, atol=0)
     assert not lab.held_out(theta, {n: 2 * a + 0.01 for n, a in alpha.items()}, steps=1).mean(
         -1).allclose(errors[:2], rtol=1e-3, atol=0)
 
 
+@cache
+def taken(name):
+    """Return a start's errors, step by step, on the test tasks of chapter 11: (11, tasks)."""
+    theta, alpha, rule = sine.starts()[name]
+    return evaluate(
+        Sinusoid(), theta, alpha, shots=5, steps=10, n_tasks=relatives.TEST_TASKS,
+        generator=generator(relatives.TEST), method=replace(META_SGD, rule=rule),
+    ).scores.nan_to_num(math.inf, math.inf)
+
+
+@pytest.mark.parametrize("name", sine.RELATIVES)
+def test_relatives_are_first_seeds_of_chapter_11(name):
+    row, _ = sine.RELATIVES[name]
+    stored = load("relatives").tensors
+    lr, *_ = stored[f"{row}/trials"][stored[f"{row}/chosen"]].tolist()
+    assert lr == pytest.approx(0.01)  # as the start is called
+    found = statistics(taken(name)[:4])
+    torch.testing.assert_close(found, stored[f"{row}/training, K = 5"][0, :4], rtol=1e-3, atol=0)
+
+
+def test_a_step_that_may_be_taken_again():
+    """Chapter 11: all trained for one step; after ten Meta-SGD has broken, or not, by its lr."""
+    exploded = {name: int((taken(name)[10] > 100).sum()) for name in ("Meta-SGD", *sine.RELATIVES)}
+    assert exploded["Meta-SGD"] > 200
+    assert max(exploded[name] for name in sine.RELATIVES) < 20
+    bent, plain = taken("Meta-Curvature"), taken("Meta-SGD, lr 0.01")
+    assert bent[10].median() < 0.1 * bent[1].median()
+    assert (bent[10] < plain[10]).float().mean() > 0.8
+    figure, x = sine.AdaptSine(left="Meta-Curvature", steps=10), torch.linspace(-5, 5, 61)[:, None]
+    truth = figure.curve()(x[None])[0]
+    one, ten = (
+        (figure.adapted("Meta-Curvature", x, k) - truth).square().mean() for k in (1, 10)
+    )
+    assert ten < 0.2 * one
+    assert not figure.adapted("Meta-SGD", x).isfinite().all()
+
+
 def test_the_story_of_the_figure():
     """What the chapter says of these starts holds for the held-out tasks."""
-    errors = {name: errors for name, (_, _, errors) in sine.starts().items()}
+    stored = load("figure-sine").tensors
+    errors = {name: stored[f"{name}/errors"] for name in study.JOBS}
     assert errors["Meta-SGD"][1] < 0.7 * errors["MAML"][1]
     assert not errors["Meta-SGD"][10] < 1e6
     assert (errors["MAML"].diff() < 0).all()
@@ -109,18 +151,21 @@ def test_what_the_shortcut_costs():
 
 def test_the_page_gets_the_stored_numbers():
     """The bytes are the float32 numbers, start after start; a rate stands alone if it is one."""
-    figure = sine.AdaptSine()
+    figure = sine.AdaptSine(left="Meta-Curvature")
+    assert tuple(figure._rates) == sine.STARTS
     expected = []
     for name, rate in figure._rates.items():
-        theta, alpha, _ = sine.starts()[name]
+        theta, alpha, rule = sine.starts()[name]
+        assert (rate == "matrices") == (rule != DESCENT)
         expected += [p.flatten() for p in theta.values()]
-        if rate is None:
+        if rate in (None, "matrices"):
             expected += [a.flatten() for a in alpha.values()]
         else:
             assert all((a == torch.tensor(rate)).all() for a in alpha.values())
     flat = torch.cat(expected)
     assert struct.unpack(f"<{len(flat)}f", figure._weights) == tuple(flat.tolist())
     assert len(figure._weights) < 250_000
+    assert "Meta-Curvature" not in sine.AdaptSine()._rates  # of a page that has not met it
 
 
 @pytest.mark.parametrize(("trait", "value", "word"), [

@@ -26,7 +26,10 @@ from metasgd_core.theophylline import patients
 from metasgd_core.widgets.words import LANGUAGE, WORDS
 
 #: The starts and methods, in groups, as the chapters introduce them.
-MET = (("random", "joint"), ("MAML",), ("FOMAML", "Reptile"), ("Meta-SGD",))
+MET = (
+    ("random", "joint"), ("MAML",), ("FOMAML", "Reptile"), ("Meta-SGD",),
+    ("Meta-SGD, lr 0.01", "Meta-Curvature"),
+)
 _NAMES = {colour: name for name, colour in PALETTE.items()}
 _SEED = (0, 2**31 - 1)
 _RATE = (0.001, 10.0)
@@ -50,11 +53,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "family": {"amplitude": (0.1, 5.0), "phase": (0.0, math.pi)},  # where a seed draws from
         "limit": 1e6,  # an error beyond it is said in words
     },
-    # In the order of their bytes.
-    "sine": {
-        "starts": tuple(name for group in MET for name in group),
-        "least": 20,  # sets of points, before more often than not is said
-    },
+    "sine": {"least": 20},  # sets of points, before more often than not is said
     "alphalab": {
         # Student's t for the 95 % interval over 2, 3, ... 10 seeds.
         "student": tuple(round(student_t(seeds), 3) for seeds in range(2, 11)),

@@ -20,7 +20,7 @@ function render({ model, el }) {
   let net, starts;
   try {
     net = makeNetwork([1, 40, 40, 1], "relu");
-    starts = storedStarts(net, get("_weights"), SINE.starts, get("_rates"));
+    starts = storedStarts(net, get("_weights"), names, get("_rates"));
   } catch (error) {
     frame.fail(fill(FRAME.words.undrawn, { reason: error.message }));
     return;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,12 +14,15 @@ from torch import Tensor
 from metasgd_core import plotting
 from metasgd_core.adaptation import adapt, per_task
 from metasgd_core.models import predict
+from metasgd_core.rules import DESCENT, Rule
 from metasgd_core.tasks.sinusoid import SineTasks, Sinusoid
 from metasgd_core.types import Data, Params
 from metasgd_core.widgets.constants import CONSTANTS
 from metasgd_core.widgets.figure import Figure, within
 from metasgd_core.widgets.words import WORDS, fill
 
+#: theta, alpha and, where it is not plain descent, the rule.
+Network = tuple[Params, Params] | tuple[Params, Params, Rule]
 RANGES, POINTS = CONSTANTS["sinusoid"]["ranges"], CONSTANTS["sinusoid"]["points"]
 #: The curve and the points that the page draws with this seed.
 SEED = 5
@@ -82,20 +86,22 @@ class SineFigure(Figure):
         x, y = points[..., :1], points[..., 1:]
         return Data(x, self.curve()(x) if self.on_curve else y)
 
-    def predictions(self, theta: Params, alpha: Params, x: Tensor, steps: int) -> Tensor:
+    def predictions(
+        self, x: Tensor, steps: int, theta: Params, alpha: Params, rule: Rule = DESCENT
+    ) -> Tensor:
         """Return what one network predicts at `x`, ``(points, 1)``, after its inner steps."""
         family = Sinusoid()
         phi = adapt(family.loss, per_task(theta, (1,)), per_task(alpha, (1,)), self.support(),
-                    steps=steps, first_order=True)
+                    steps=steps, first_order=True, rule=rule)
         return predict(family.model, phi, x[None])[0].detach()
 
-    def draw(self, ax: Axes, networks: dict[str, tuple[Params, Params]]) -> None:
-        """Draw the curve, its points and what each network, theta and alpha, makes of them."""
+    def draw(self, ax: Axes, networks: Mapping[str, Network]) -> None:
+        """Draw the curve, its points and what each network makes of them."""
         x = torch.linspace(-5, 5, 201)[:, None]
         at, y = (part[0] for part in self.support())
         plotting.plot_adaptation(
             ax, x,
-            {name: self.predictions(*network, x, self.steps) for name, network in networks.items()},
+            {name: self.predictions(x, self.steps, *network) for name, network in networks.items()},
             truth=self.curve()(x[None])[0] if self.on_curve else None, support=(at, y),
         )
         title = fill(WORDS["pictures"]["sinusoid"]["title"], count=self.steps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -19,25 +18,12 @@ from metasgd_core.types import Params
 from metasgd_core.widgets.constants import CONSTANTS
 from metasgd_core.widgets.figure import png
 from metasgd_core.widgets.points import PointsFigure
-from metasgd_core.widgets.sine import starts
+from metasgd_core.widgets.sine import packed, starts
 from metasgd_core.widgets.words import WORDS
 
 _WORDS = WORDS["stepkernel"]
 #: In the order of their bytes.
 NETWORKS: tuple[str, ...] = CONSTANTS["stepkernel"]["networks"]
-
-
-@cache
-def _packed() -> tuple[bytes, dict[str, float | None]]:
-    """Return the networks' numbers as float32 bytes, and each one's one rate (None: many)."""
-    parts, rates = [], {}
-    for name in NETWORKS:
-        theta, alpha, _ = starts()[name]
-        flat = torch.cat([a.flatten() for a in alpha.values()])
-        one = bool((flat == flat[0]).all())
-        rates[name] = float(flat[0]) if one else None
-        parts += [torch.cat([p.flatten() for p in theta.values()]), *([] if one else [flat])]
-    return torch.cat(parts).numpy().astype("<f4").tobytes(), rates
 
 
 def kernel(theta: Params, alpha: Params, x: Tensor, at: float) -> Tensor:
@@ -73,7 +59,7 @@ class StepKernel(PointsFigure):
     _rates = traitlets.Dict().tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
-        weights, rates = _packed()
+        weights, rates = packed(NETWORKS)
         super().__init__(_weights=weights, _rates=rates, **traits)
 
     def predictions(self, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:

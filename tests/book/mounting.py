@@ -7,6 +7,7 @@ import torch
 from pace import in_page
 
 from metasgd_core import Data, SineTasks, Sinusoid, adapt, per_task
+from metasgd_core.rules import DESCENT
 
 # A model as anywidget has it, in a page of its own.
 MOUNT = """async ([source, state, bytes]) => {
@@ -74,7 +75,7 @@ def picture(page):
         .map((svg) => svg.innerHTML).join("")""")
 
 
-def by_torch(page, theta, alpha):
+def by_torch(page, theta, alpha, rule=DESCENT):
     """Return the errors of a start before and after the steps, from the package, in float64."""
     theta, alpha = ({n: p.double() for n, p in part.items()} for part in (theta, alpha))
     points = torch.tensor(get(page, "points"), dtype=torch.float64)[None]
@@ -87,7 +88,7 @@ def by_torch(page, theta, alpha):
         y, query = task(x), Data(grid, task(grid))
     family, start = Sinusoid(), per_task(theta, (1,))
     phi = adapt(family.loss, start, per_task(alpha, (1,)), Data(x, y), steps=get(page, "steps"),
-                first_order=True)
+                first_order=True, rule=rule)
     return [float(family.loss(p, query).detach()) for p in (start, phi)]
 
 

@@ -26,7 +26,7 @@ def check_numbers(page):
             assert page.locator(f'[data-readout="{side} after"]').count() == 0
             assert number(page, f"{side} support") == "–"
             continue
-        for when, error in zip(("before", "after"), by_torch(page, *starts()[get(page, side)][:2])):
+        for when, error in zip(("before", "after"), by_torch(page, *starts()[get(page, side)])):
             said = page.locator(f'[data-readout="{side} {when}"]')
             if error <= 1e6:
                 assert float(said.inner_text()) == pytest.approx(error, rel=6e-3)
@@ -37,6 +37,7 @@ def check_numbers(page):
 @pytest.mark.parametrize("state", [
     {}, {"steps": 3}, {"steps": 10}, {"left": "Reptile", "right": "FOMAML", "steps": 5},
     {"left": "random", "right": "joint", "steps": 10}, {"right": "none"},
+    {"left": "Meta-Curvature", "steps": 10},
     {"on_curve": False, "points": [[-3, 2], [0, -1], [4, 4]], "steps": 2},
     {"amplitude": 1.0, "phase": 0.5, "frequency": 2.0},
 ])
@@ -194,7 +195,8 @@ def test_new_points_on_the_same_curve_are_counted(page):
 def test_the_lists_hold_what_the_reader_has_met(page):
     """Chapter 3 offers no MAML, chapter 4 no FOMAML and no Reptile."""
     for left, right, count in (("random", "joint", 2), ("joint", "MAML", 3),
-                               ("MAML", "FOMAML", 5), ("joint", "Meta-SGD", 6)):
+                               ("MAML", "FOMAML", 5), ("joint", "Meta-SGD", 6),
+                               ("Meta-Curvature", "Meta-SGD", 8)):
         page.evaluate("document.body.replaceChildren()")
         mount(page, left=left, right=right)
         options = page.locator('[data-trait="left"] option').all_inner_texts()

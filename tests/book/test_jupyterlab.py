@@ -64,7 +64,7 @@ def walked(figure):
 def off(figure, *network):
     """Return the error that a figure's network has on the whole curve after its inner steps."""
     x = torch.linspace(-5, 5, 61)[:, None]
-    wrong = figure.predictions(*network, x, figure.steps) - figure.curve()(x[None])[0]
+    wrong = figure.predictions(x, figure.steps, *network) - figure.curve()(x[None])[0]
     return "(.+)", pytest.approx([wrong.square().mean().item()], rel=5e-3)
 
 
