@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "plotting": {"types", "methods", "meta_training", "evaluation"},
     "widgets": {
         "types", "models", "alpha", "adaptation", "environments", "methods", "evaluation", "floor",
-        "policy_gradient", "tasks", "theophylline", "meta_training", "studies", "plotting",
+        "policy_gradient", "rules", "tasks", "theophylline", "meta_training", "studies", "plotting",
         "widgets",
     },
 }
