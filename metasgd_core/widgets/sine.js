@@ -20,7 +20,9 @@ function render({ model, el }) {
   let net, starts;
   try {
     net = makeNetwork([1, 40, 40, 1], "relu");
-    starts = storedStarts(net, get("_weights"), names, get("_rates"));
+    const rates = get("_rates"), counts = { null: net.count, matrices: curvatureCount(net) };
+    starts = Object.fromEntries(Object.entries(storedStarts(net, get("_weights"), names, rates, counts))
+      .map(([name, { theta, alpha }]) => [name, { theta, alpha: rates[name] === "matrices" ? curvature(net, alpha) : alpha }]));
   } catch (error) {
     frame.fail(fill(FRAME.words.undrawn, { reason: error.message }));
     return;

@@ -87,8 +87,8 @@ class AdaptSine(SineFigure):
     """
 
     sources = (
-        "shared/words.js", "shared/numbers.js", "shared/network.js", "shared/frame.js",
-        "shared/draw.js", "shared/sinusoid.js", "sine.js",
+        "shared/words.js", "shared/numbers.js", "shared/network.js", "shared/curvature.js",
+        "shared/frame.js", "shared/draw.js", "shared/sinusoid.js", "sine.js",
     )
     _figure_id = "sine"
 

@@ -12,7 +12,8 @@ from metasgd_core.widgets.figure import module_text
 
 pytestmark = pytest.mark.browser
 
-SOURCE = module_text(("shared/words.js", "shared/numbers.js", "shared/network.js"))
+PARTS = ("words", "numbers", "network", "curvature")
+SOURCE = module_text(tuple(f"shared/{name}.js" for name in PARTS))
 CASES = 240
 #: Relative to the largest entry of what is compared.
 TOLERANCE = 1e-9
@@ -36,7 +37,8 @@ RUN = """(cases) => {
         const net = makeNetwork(c.sizes, c.activation);
         const [theta, xs, ys, query, pull] =
             [c.theta, c.xs, c.ys, c.query, c.pull].map(floats);
-        const alpha = typeof c.alpha === "number" ? c.alpha : floats(c.alpha);
+        const alpha = typeof c.alpha === "number" ? c.alpha
+            : c.matrices ? curvature(net, floats(c.alpha)) : floats(c.alpha);
         const phis = adaptSteps(net, theta, alpha, xs, ys, c.steps);
         const { loss, gradient } = squaredErrorGradient(net, theta, xs, ys);
         return {
@@ -159,7 +161,7 @@ def by_page(chromium, cases, source):
          "theta": in_bytes(flat(case["theta"].values())),
          "alpha": in_bytes(flat(case["alpha"].values()))
          if isinstance(case["alpha"], dict) else case["alpha"],
-         "xs": in_bytes(case["x"]), "ys": in_bytes(case["y"]),
+         "matrices": case["rule"] != DESCENT, "xs": in_bytes(case["x"]), "ys": in_bytes(case["y"]),
          "query": in_bytes(case["query"]), "pull": in_bytes(case["pull"])}
         for case, _ in cases
     ]
@@ -218,7 +220,7 @@ def test_network_is_torchs(browser, cases):
     ("1 - from[i] * from[i]", "1 - from[i]"),
     ("from[i] <= 0) below[i] = 0", "from[i] <= 0) below[i] *= 0.999999"),
     ("gradient[layer.bias + o] += g", "gradient[layer.bias + o] += 1.00000001 * g"),
-    ("alpha[i] * g", "Math.abs(alpha[i]) * g"),
+    (": alpha[i]) * g", ": Math.abs(alpha[i])) * g"),
     ("left = next(layer.out), right = next(wide)", "right = next(wide), left = next(layer.out)"),
 ])
 def test_a_wrong_network_is_noticed(browser, cases, right, wrong):

@@ -34,8 +34,10 @@ interface Network {
   activation: string;
   count: number;
   layers: { weight: number; bias: number; in: number; out: number }[];
-  matrices: number; // numbers of Meta-Curvature's alpha
 }
+
+/** One rate, one for each number of theta, or what makes the gradient a move. */
+type Alpha = number | Float64Array | ((gradient: Float64Array) => Float64Array);
 
 /** How something is drawn. */
 interface Style {

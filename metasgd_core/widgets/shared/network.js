@@ -21,8 +21,7 @@ function makeNetwork(sizes, activation = "relu") {
     count = bias + out;
     return { weight, bias, in: sizes[depth], out };
   });
-  const matrices = layers.reduce((sum, layer) => sum + layer.out ** 2 + (layer.in + 1) ** 2, 0);
-  return { sizes, activation, count, layers, matrices };
+  return { sizes, activation, count, layers };
 }
 
 /** Refuse numbers that are not this network's. */
@@ -138,63 +137,23 @@ function squaredErrorGradient(net, theta, xs, ys) {
   return { loss, gradient: backward(net, theta, xs, errors, values) };
 }
 
-/** The product of two matrices, row by row; a row of the first has `inner` numbers. */
-function product(a, b, inner) {
-  const columns = b.length / inner, c = new Float64Array((a.length / inner) * columns);
-  a.forEach((value, k) => {
-    const to = Math.floor(k / inner) * columns, from = (k % inner) * columns;
-    for (let j = 0; j < columns; j++) c[to + j] += value * b[from + j];
-  });
-  return c;
-}
-
-/** M_out G M_in, for each layer's gradient G with its bias as the last column. */
-function curved(net, matrices, gradient) {
-  const moved = new Float64Array(net.count);
-  let from = 0;
-  const next = (side) => matrices.subarray(from, (from += side * side));
-  for (const layer of net.layers) {
-    const wide = layer.in + 1, left = next(layer.out), right = next(wide);
-    const at = (k) => { // where entry k of G stands in theta
-      const row = Math.floor(k / wide), column = k % wide;
-      return column < layer.in ? layer.weight + row * layer.in + column : layer.bias + row;
-    };
-    const G = Float64Array.from({ length: layer.out * wide }, (_, k) => gradient[at(k)]);
-    product(product(left, G, layer.out), right, wide).forEach((m, k) => { moved[at(k)] = m; });
-  }
-  return moved;
-}
-
 /**
- * What an inner step takes from theta.
- * @param {Network} net
- * @param {number|Float64Array} alpha one rate; one for each number of theta; or, always more
- *   numbers, Meta-Curvature's matrices: M_out and M_in of each layer in turn, row by row
- * @param {Float64Array} gradient
- * @returns {Float64Array} of theta's length
- */
-function innerMove(net, alpha, gradient) {
-  if (typeof alpha === "number") return gradient.map((g) => alpha * g);
-  if (alpha.length === net.matrices) return curved(net, alpha, gradient);
-  checkTheta(net, alpha);
-  return gradient.map((g, i) => alpha[i] * g);
-}
-
-/**
- * The inner loop: theta minus what innerMove makes of the support error's gradient, several times.
+ * The inner loop: theta minus alpha times the gradient of the support error, several times.
  * @param {Network} net
  * @param {Float64Array} theta where it begins; left unchanged
- * @param {number|Float64Array} alpha as innerMove takes it
+ * @param {Alpha} alpha one rate, one for each number of theta, or what makes the gradient a move
  * @param {ArrayLike<number>} xs inputs of the support points
  * @param {ArrayLike<number>} ys their targets
  * @param {number} steps how often
  * @returns {Float64Array[]} steps + 1 of them, the first is a copy of theta
  */
 function adaptSteps(net, theta, alpha, xs, ys, steps) {
+  if (alpha instanceof Float64Array) checkTheta(net, alpha);
   const phis = [Float64Array.from(theta)];
   for (let step = 0; step < steps; step++) {
     const { gradient } = squaredErrorGradient(net, phis[step], xs, ys);
-    const move = innerMove(net, alpha, gradient);
+    const move = typeof alpha === "function" ? alpha(gradient)
+      : gradient.map((g, i) => (typeof alpha === "number" ? alpha : alpha[i]) * g);
     phis.push(phis[step].map((p, i) => p - move[i]));
   }
   return phis;

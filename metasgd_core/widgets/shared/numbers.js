@@ -58,15 +58,15 @@ function storedRows(view, sizes, bits = 32) {
  * @param {Network} net
  * @param {DataView|ArrayBuffer|Uint8Array} view
  * @param {readonly string[]} names
- * @param {Object<string, number|string|null>} rates one rate a start, null where each number has its
- *   own, or "matrices" (Meta-Curvature)
+ * @param {Object<string, number|string|null>} rates one rate a start, or the kind of what stands
+ *   behind its theta: null for a rate of each number
+ * @param {Object<string, number>} [counts] how many numbers each kind has
  * @returns {Object<string, {theta: Float64Array, alpha: Float64Array}>}
  */
-function storedStarts(net, view, names, rates) {
-  const sizes = names.map((name) => [net.count, ...({ null: [net.count], matrices: [net.matrices] }[rates[name]] ?? [])]);
-  const rows = storedRows(view, sizes.flat());
+function storedStarts(net, view, names, rates, counts = { null: net.count }) {
+  const rows = storedRows(view, names.flatMap((name) => [net.count, counts[String(rates[name])] ?? 0]));
   return Object.fromEntries(names.map((name, k) => {
-    const [theta, alpha = new Float64Array(net.count).fill(Number(rates[name]))] = rows.splice(0, sizes[k].length);
+    const [theta, own] = rows.slice(2 * k), alpha = own.length ? own : theta.map(() => Number(rates[name]));
     return [name, { theta, alpha }];
   }));
 }
