@@ -1,5 +1,7 @@
 """A policy with memory (chapter 15): its trials, its advantages, its trainings."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from cases import gen
@@ -87,7 +89,7 @@ def test_advantages_by_a_plain_loop():
 def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path):
     def ends(name, *parts):
         for iterations in parts:  # a kill: the rest is left in the iterator
-            records = rl2.train(ROW, 3, iterations=3, trials=4, steps=12,
+            records = rl2.train(replace(ROW, horizon=6), 3, iterations=3, trials=4,
                                 checkpoint=tmp_path / name)  # fmt: skip
             for record in records:
                 if record.iteration == iterations:
@@ -123,5 +125,6 @@ def test_each_kind_of_agent_is_trained_and_tested(row, tmp_path):
     found = read(tmp_path / f"{name}.safetensors").tensors
     assert found["returns"].shape == found["flipped"].shape == (3, 4)
     assert found["parts"].shape == (4, 4)
+    assert ((found["fell"] == 0) | (found["fell"] == 1)).all()
     assert (found["returns"] <= 20).all()
     assert ("agent.memory.weight_ih_l0" in found) is (row == "memory")

@@ -162,12 +162,32 @@ def test_each_kind_of_training_is_done_and_tested(row, tmp_path):
 
 
 def test_each_row_of_the_bridge_changes_one_thing_more():
-    """But the last, which goes over to the squared distance with all that belongs to it."""
-    rows = [study.BRIDGE[name] for name in list(study.BRIDGE)[1:]]
-    rows.insert(0, study.PUBLISHED["MAML, origin"])
+    """And the rate with it, where that counts in other units."""
+    rows = [study.PUBLISHED["MAML, origin"], *study.BRIDGE.values()]
     for before, after in pairwise(rows):
         changed = {k for k, v in vars(after).items() if v != vars(before)[k]}
-        assert 1 <= len(changed) <= (3 if after is rows[-1] else 2), changed
+        assert len(changed - {"alpha"}) == 1, changed
+        assert ("alpha" in changed) is bool({"spread", "normalize"} & changed)
+
+
+def test_what_a_policy_knows_is_measured():
+    """One that walks straight to any goal it has met, without training: its answers are known."""
+    family = Navigation(GaussianMLP((2, 2), log_std=-3.0), reward="squared",
+                        objective=PolicyGradient(normalize=False))  # fmt: skip
+    theta = {name: torch.zeros_like(p) for name, p in family.model.named_parameters()}
+    theta["layers.0.weight"] = -0.5 * torch.eye(2) / 0.1
+    theta["log_std"] = torch.full((2,), -3.0)
+    none = dict.fromkeys(theta, torch.tensor(0.0))
+    stays = study.knowledge(family, theta, none, 50, gen())
+    assert_close(stays["pull"], torch.tensor(0.5))
+    assert_close(stays["ends"], torch.zeros(2))
+    assert -45 < stays["noisy"] < stays["still"] < -33  # as one that stands still
+
+    step = none | {"layers.0.bias": torch.tensor(0.1)}
+    goes = study.knowledge(family, theta, step, 50, gen())
+    near, far = goes["ends"]
+    assert 2.2 < far / near < 4, "the squared distance knows the place"
+    assert stays["still"] + 20 < goes["noisy"] < goes["still"]
 
 
 @pytest.mark.parametrize("outer", ["TRPO", "Adam"])

@@ -1,8 +1,8 @@
 """2-D navigation as published: TRPO outside, and a bridge from there to chapter 16's settings.
 
 Where the paper says nothing, as in MAML's published code: horizon, reach, radius, the baseline that
-is fitted to the states, normalised advantages, the inner rate 0.5, halved for each further update
-of the test. Meta-SGD's rates begin there too, and its trust region is around theta and alpha.
+is fitted to the states, normalised advantages, the inner rate 0.5, halved after the first update of
+the test. Meta-SGD's rates begin there too, and its trust region is around theta and alpha.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import log
+from math import log, pi
 from pathlib import Path
 from typing import Literal
 
@@ -27,8 +27,8 @@ from metasgd_core.models import GaussianMLP, init_theta
 from metasgd_core.policy_gradient import PolicyGradient
 from metasgd_core.studies import Stored, generator
 from metasgd_core.studies.jobs import Job, Study, together
-from metasgd_core.studies.navigation import SCHEDULE, STARTS, Start
-from metasgd_core.tasks.navigation import Navigation
+from metasgd_core.studies.navigation import STARTS, Start
+from metasgd_core.tasks.navigation import Navigation, NavigationTasks
 from metasgd_core.training.learned import hold, to_rates, views
 from metasgd_core.trpo import trust_region_step
 from metasgd_core.types import Params
@@ -37,6 +37,10 @@ from metasgd_core.types import Params
 SEEDS = range(100, 105)
 ITERATIONS, TASKS, TRAJECTORIES = 100, 20, 20
 TEST_TASKS, TEST = 600, 5000
+#: The factors on alpha.
+SCHEDULE = (1.0, 0.5, 0.5)
+#: How far the goals of two rings are from the origin: near and far ones.
+NEAR, FAR = 0.15, 0.45
 
 
 @dataclass(frozen=True)
@@ -83,18 +87,22 @@ PUBLISHED = {
     f"{method.name}, {start}": Setting(method, start)
     for method in (MAML, META_SGD) for start in STARTS
 }  # fmt: skip
-_ADAM = Setting(outer="Adam")
-_OTHERS = replace(_ADAM, estimator="lvc", baseline=True)
+_LVC = Setting(estimator="lvc")
+_ADAM = replace(_LVC, outer="Adam")
+_OTHERS = replace(_ADAM, baseline=True)
 _NEAR = replace(_OTHERS, discount=0.9)
-_NARROW = replace(_NEAR, spread=0.022)
-#: From the published settings to chapter 16's, one change a row.
+_NARROW = replace(_NEAR, spread=0.022, alpha=0.11)
+_SQUARED = replace(_NARROW, reward="squared")
+#: From the published settings to those that the book began with, each row one change more: a rate
+#: counts in units of the spread and of the advantages, and goes with them.
 BRIDGE = {
-    "LVC": Setting(estimator="lvc"),
+    "LVC": _LVC,
     "Adam": _ADAM,
     "the others' mean": _OTHERS,
     "discount 0.9": _NEAR,
     "spread 0.022": _NARROW,
-    "squared distance, as it is": replace(_NARROW, reward="squared", normalize=False, alpha=0.003),
+    "squared distance": _SQUARED,
+    "advantages as they are": replace(_SQUARED, normalize=False, alpha=0.003),
 }
 ROWS = PUBLISHED | BRIDGE
 JOBS = {f"{name}, seed {seed}": (row, seed) for seed in SEEDS for name, row in ROWS.items()}
@@ -195,12 +203,67 @@ def by_adam(
         )
 
 
+def knowledge(
+    family: Navigation, theta: Params, alpha: Params, n_tasks: int, random: torch.Generator,
+    shots: int = 20,
+) -> dict[str, Tensor]:
+    """Return what a policy makes of one update: is its return noise, and does it know the place?
+
+    Parameters
+    ----------
+    n_tasks : int
+        Goals for the first three, and as many on each ring for the last.
+    shots : int
+        Episodes to adapt on in each task.
+
+    Returns
+    -------
+    dict
+        ``noisy`` and ``still``: the mean return with the noise of the actions and without.
+        ``pull``: how much the mean velocity turns back at the goal for each unit beside it, a mean
+        over both axes. ``ends`` ``(2,)``: how far from the origin a walk without noise ends that
+        began there, for goals at ``NEAR`` and at ``FAR``.
+    """
+    world = replace(family, reward="distance")
+
+    def adapted(tasks: NavigationTasks) -> Params:
+        start = per_task(theta, tasks.x.shape)
+        episodes = family.sample_data(tasks, start, shots, generator=random)
+        rates = share_alpha(theta, alpha, tasks.x.shape)
+        phi = adapt(family.loss, start, rates, episodes, first_order=True)
+        return {name: p.detach() for name, p in phi.items()}
+
+    def quiet(phi: Params) -> Params:
+        return phi | {"log_std": torch.full_like(phi["log_std"], -torch.inf)}
+
+    def played(phi: Params) -> Tensor:
+        data = world.sample_data(tasks, phi, shots, generator=random)
+        return world.score(phi, data).mean()
+
+    tasks = family.sample_tasks(n_tasks, generator=random)
+    phi = adapted(tasks)
+    goal, beside = torch.stack(tasks, -1).unsqueeze(-2), 0.02 * torch.eye(2)
+    turned = world.mean(phi, goal - beside) - world.mean(phi, goal + beside)
+    pull = turned.diagonal(dim1=-2, dim2=-1).mean() / 0.04
+    angle = 2 * pi * torch.arange(n_tasks) / n_tasks
+    rings = NavigationTasks(
+        *(torch.cat([NEAR * c, FAR * c]) for c in (angle.cos(), angle.sin()))
+    )
+    still = quiet(adapted(rings))
+    walked = replace(world, start="origin").sample_data(rings, still, 1, generator=random)
+    return {
+        "noisy": played(phi), "still": played(quiet(phi)), "pull": pull,
+        "ends": walked.observation[:, 0, -1].norm(dim=-1).view(2, -1).mean(-1),
+    }  # fmt: skip
+
+
 def work(job: Job) -> Stored:
     """Train once, and test the last iterate.
 
     Stored are ``returns`` ``(4,)``, the mean over the test tasks after 0 to 3 updates; ``tasks``
     ``(2, tasks)``, each task's before and after the first; ``training``, of TRPO, the mean return
-    after adaptation in each iteration; ``iterations`` that were done, and whether it ``diverged``.
+    after adaptation in each iteration; ``iterations`` that were done, and whether it ``diverged``;
+    and what :func:`knowledge` finds.
     """
     setting, seed = JOBS[job.name]
     train = by_trpo if setting.outer == "TRPO" else by_adam
@@ -211,15 +274,17 @@ def work(job: Job) -> Stored:
         iterations, lambda record: {"loss": record.loss},
     )  # fmt: skip
     family = setting.family()
+    random, n_tasks = generator(TEST + seed), 4 if job.quick else TEST_TASKS
     found = evaluate(
         family, last.theta, last.alpha, shots=shots, steps=len(SCHEDULE), query_shots=shots,
-        n_tasks=4 if job.quick else TEST_TASKS, schedule=SCHEDULE,
-        scorer=replace(family, reward="distance"), generator=generator(TEST + seed),
+        n_tasks=n_tasks, schedule=SCHEDULE, scorer=replace(family, reward="distance"),
+        generator=random,
     )
     tensors = {
         "returns": found.mean, "tasks": found.scores[:2],
         "iterations": torch.tensor(last.iteration), "diverged": last.diverged,
         "spread": last.theta["log_std"].exp(), "seconds": noted["seconds"].sum(),
+        **knowledge(family, last.theta, last.alpha, n_tasks // 4, random),
     }  # fmt: skip
     if setting.outer == "TRPO":
         tensors["training"] = -noted["loss"]
