@@ -1,7 +1,5 @@
 """A policy with memory (chapter 15): its trials, its advantages, its trainings."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from cases import gen
@@ -89,7 +87,7 @@ def test_advantages_by_a_plain_loop():
 def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path):
     def ends(name, *parts):
         for iterations in parts:  # a kill: the rest is left in the iterator
-            records = rl2.train(replace(ROW, horizon=6), 3, iterations=3, trials=4,
+            records = rl2.train(ROW, 3, iterations=3, trials=4, steps=12,
                                 checkpoint=tmp_path / name)  # fmt: skip
             for record in records:
                 if record.iteration == iterations:
