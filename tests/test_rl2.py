@@ -118,7 +118,7 @@ def test_no_agent_can_have_more_than_the_bound():
 
 @pytest.mark.parametrize("row", ["memory", "no memory"])
 def test_each_kind_of_agent_is_trained_and_tested(row, tmp_path):
-    name = f"{row}, seed 0"
+    name = f"{row}, seed {rl2.SEEDS[0]}"
     do(rl2.work, Job(name, tmp_path, quick=True))
     found = read(tmp_path / f"{name}.safetensors").tensors
     assert found["returns"].shape == found["flipped"].shape == (3, 4)
