@@ -1,5 +1,6 @@
 """The trust region (chapter 16): its direction, its bound, and the training around it."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -130,6 +131,22 @@ def test_the_baseline_of_the_states_is_a_least_squares_fit():
         PolicyGradient(baseline="linear")
 
 
+def test_the_first_network_is_the_published_one_or_the_books():
+    """Xavier's bounds, biases of zero, the noise that was asked for; or a small last layer."""
+    row = study.Setting()
+    theta, _ = study.first(row, row.family(), 0)
+    for name, p in theta.items():
+        if name.endswith("weight"):
+            bound = (6 / sum(p.shape)) ** 0.5
+            assert 0.9 * bound < p.abs().max() <= bound
+        elif name.endswith("bias"):
+            assert not p.any()
+    assert_close(theta["log_std"].exp(), torch.full((2,), 0.1))
+    small, _ = study.first(replace(row, network="small"), row.family(), 0)
+    assert small["layers.2.weight"].abs().max() <= 0.1 / 100**0.5
+    assert small["layers.0.bias"].any()
+
+
 def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path):
     row = study.Setting(study.META_SGD)
 
@@ -158,7 +175,9 @@ def test_each_kind_of_training_is_done_and_tested(row, tmp_path):
     assert found["tasks"].shape == (2, 4)
     assert found["returns"].isfinite().all()
     assert not found["diverged"]
-    assert ("training" in found) is ("alpha.log_std" in found) is (row in study.PUBLISHED)
+    assert ("tries" in found) is ("alpha.log_std" in found) is (row in study.PUBLISHED)
+    assert found["curve"].shape[0] == 2
+    assert found["curve"].isfinite().all()
 
 
 def test_each_row_of_the_bridge_changes_one_thing_more():
@@ -180,13 +199,18 @@ def test_what_a_policy_knows_is_measured():
     none = dict.fromkeys(theta, torch.tensor(0.0))
     stays = study.knowledge(family, theta, none, 50, gen())
     assert_close(stays["pull"], torch.tensor(0.5))
-    assert_close(stays["ends"], torch.zeros(2))
+    assert_close(stays["first pull"], stays["pull"])
+    assert_close(stays["along"], torch.zeros(2))
+    assert_close(stays["miss"], torch.tensor([study.NEAR, study.FAR]))
+    assert 0.03 < stays["walk"] < 0.07  # about exp(-3) / sqrt(1 - 0.5**2)
     assert -45 < stays["noisy"] < stays["still"] < -33  # as one that stands still
 
     step = none | {"layers.0.bias": torch.tensor(0.1)}
     goes = study.knowledge(family, theta, step, 50, gen())
-    near, far = goes["ends"]
-    assert 2.2 < far / near < 4, "the squared distance knows the place"
+    for part in ("velocity", "along"):
+        near, far = goes[part]
+        assert 2.2 < far / near < 4, "the squared distance knows the place"
+    assert (goes["miss"] < torch.tensor([study.NEAR, study.FAR]) / 2).all()
     assert stays["still"] + 20 < goes["noisy"] < goes["still"]
 
 

@@ -12,18 +12,27 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from metasgd_core.checkpoint import load_checkpoint, save_checkpoint
-from metasgd_core.meta_training import Record
 from metasgd_core.studies import Stored, read
 
 _reports: Any = None
 #: What a folder of jobs says of the sessions so far.
 _SESSIONS = ".sessions"
+
+
+class Counted(Protocol):
+    """A record of a training, such as ``meta_train``'s: it says which iteration it is of."""
+
+    @property
+    def iteration(self) -> int: ...
+
+
+R = TypeVar("R", bound=Counted)
 
 
 class Job(NamedTuple):
@@ -48,16 +57,16 @@ class Job(NamedTuple):
 
     def train(
         self,
-        records: Callable[[Path], Iterable[Record]],
+        records: Callable[[Path], Iterable[R]],
         iterations: int,
-        note: Callable[[Record], dict[str, Tensor]] = lambda record: {},
-    ) -> tuple[Record, dict[str, Tensor]]:
+        note: Callable[[R], dict[str, Tensor]] = lambda record: {},
+    ) -> tuple[R, dict[str, Tensor]]:
         """Train to the end from where a kill has left it.
 
         Parameters
         ----------
         records : callable
-            From the path of a checkpoint to the records of ``meta_train`` with that checkpoint.
+            From the path of a checkpoint to the records of a training with that checkpoint.
         iterations : int
             Of the whole training.
         note : callable, optional
@@ -66,7 +75,7 @@ class Job(NamedTuple):
 
         Returns
         -------
-        record : Record
+        record
             The last.
         noted : dict of str to Tensor
             What was noted, stacked along a last axis, with "iteration" and "seconds": those that
