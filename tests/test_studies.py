@@ -66,7 +66,6 @@ AWAITED = {
     "image-settings": "trains for an hour, and chapter 12 does not read it yet",
     "image-long": "for hours",
     "navigation-trpo": "trains for hours, and chapter 16 does not read it yet",
-    "rl2": "trains for half an hour, and chapter 15 does not read it yet",
 }
 
 
