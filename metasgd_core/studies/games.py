@@ -260,7 +260,7 @@ def learn(
     ----------
     Al-Shedivat et al. 2018 (arXiv:1710.03641), with ``sees=False``; Kim et al. 2021
     (arXiv:2011.00382), with ``sees=True``. Differs from both in that the gradients are exact, and
-    in that rates are learned, too.
+    in that there is one rate a logit, not one a step.
     """
     theta = player(seeds, 1, seed=FIRST)["logits"].requires_grad_()
     log_alpha = torch.full_like(theta, rate).log().requires_grad_()
