@@ -174,7 +174,7 @@ def by_trpo(
     setting: Setting, seed: int, *, iterations: int, tasks: int, trajectories: int,
     checkpoint: Path,
 ) -> Iterator[Iteration]:
-    """Train with a trust region around what is learned."""
+    """Train with a trust region around what is learned; a lost training ends as diverged."""
     family, method = setting.family(), setting.method
     random = generator(TRAINING + seed)
     ours = hold(family.model, *first(setting, family, seed), method, packed=True)
@@ -277,7 +277,8 @@ def knowledge(
     dict
         Before the update: ``first pull``, how much the mean velocity turns back at the origin for
         each unit beside it; ``walk``, the standard deviation of a place along an axis, between the
-        episodes of a task, a mean over the steps; ``arrived``, the share of episodes that end.
+        episodes of a task, a mean over the steps (where they begin counts, too); ``arrived``, the
+        share of episodes that end.
         After it: ``noisy`` and ``still``, the mean return with the noise of the actions and
         without; ``pull``, at the goal; ``sigma``, the noise.
         On the rings, ``(2,)`` for goals at ``NEAR`` and at ``FAR``: ``velocity``, how far the mean
