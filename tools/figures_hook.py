@@ -187,28 +187,44 @@ def lean_assets(app: Sphinx, exception: Exception | None) -> None:
             copy.write_text(lean(text, css=source.suffix == ".css"), encoding="utf-8")
 
 
-def script(names: list[str]) -> str:
+def from_table(name: str) -> str:
+    """Return the line by which a script finds its constant in the page's table."""
+    from metasgd_core.widgets.constants import told
+
+    return f"const {name.upper()} = TOLD.{name};\n" if told(name) else ""
+
+
+def script(names: list[str]) -> tuple[str, str]:
     """Return the figures' modules as one classic script: modules do not load from a disk.
 
-    What they share is there once; a figure's own part has a scope of its own inside.
+    What they share is there once; a figure's own part has a scope of its own inside. Words and
+    constants are data, the same for all figures of the page: the element that holds them comes
+    second, and goes before the script.
     """
+    from metasgd_core.widgets.constants import told
     from metasgd_core.widgets.figure import module_text
 
     classes = [figures()[name] for name in names]
-    shared = dict.fromkeys(
-        source for cls in classes for source in cls.sources if source.startswith("shared/")
-    )
-    parts = [module_text(tuple(shared))]
+    sources = dict.fromkeys(source for cls in classes for source in cls.sources)
+    shared = tuple(source for source in sources if source.startswith("shared/"))
+    parts = [module_text(shared, from_table)]
     for cls in classes:
-        own = module_text(tuple(source for source in cls.sources if source not in shared))
-        text, exports = re.subn(r"^export default", "return", own, flags=re.MULTILINE)
+        own = tuple(source for source in cls.sources if source not in shared)
+        text, exports = re.subn(
+            r"^export default", "return", module_text(own, from_table), flags=re.MULTILINE
+        )
         if exports != 1:
             raise ValueError(
                 f"{cls.__name__}: one line must begin with `export default`, found {exports}"
             )
         parts.append(f"bookFigures.{cls.__name__} = (() => {{\n{text}\n}})();")
     whole = "\n".join(parts)
-    return lean(f'window.bookFigures = {{}};\n(() => {{ "use strict";\n{whole}\n}})();\n')
+    read = 'const TOLD = JSON.parse(document.getElementById("mf-told").textContent);'
+    text = lean(f'window.bookFigures = {{}};\n(() => {{ "use strict";\n{read}\n{whole}\n}})();\n')
+    stems = (Path(source).stem for source in sources)
+    said = json.dumps({stem: told(stem) for stem in stems if told(stem)}, ensure_ascii=False,
+                      separators=(",", ":")).replace("<", "\\u003c")  # fmt: skip
+    return text, f'<script type="application/json" id="mf-told">{said}</script>'
 
 
 def write(app: Sphinx, file: str, text: str) -> str:
@@ -229,10 +245,12 @@ def load_figures(
         link = context["pathto"]
         style = lean(module_text(("shared/figure.css",)), css=True)
         css = link(write(app, "figure.css", style), resource=True)
-        code = write(app, f"{'-'.join(names)}.js", script(names))
+        text, told = script(names)
+        code = write(app, f"{'-'.join(names)}.js", text)
         code, start = (link(file, resource=True) for file in (code, "_static/figures.js"))
         undrawn = words()["pages"]["undrawn"]
         context["body"] = (
-            f'<link rel="stylesheet" href="{css}">\n{context["body"]}\n<script src="{code}">'
-            f'</script>\n<script src="{start}" data-undrawn="{undrawn}"></script>'
+            f'<link rel="stylesheet" href="{css}">\n{context["body"]}\n{told}\n'
+            f'<script src="{code}"></script>\n'
+            f'<script src="{start}" data-undrawn="{undrawn}"></script>'
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any
 
 import torch
@@ -152,11 +151,12 @@ CONSTANTS: dict[str, dict[str, Any]] = {
 }
 
 
+def told(name: str) -> dict[str, Any]:
+    """Return what a script is told, its entry with its words; nothing where it needs nothing."""
+    return CONSTANTS.get(name, {}) | ({"words": WORDS[name]} if name in WORDS else {})
+
+
 def constant(name: str) -> str:
     """Return the line that gives a script its constant; no line where it needs none."""
-    given = dict(CONSTANTS.get(name, {}))
-    if name in WORDS:
-        given["words"] = WORDS[name]
-    text = json.dumps(given, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
-    text = re.sub(r'([{,])"([A-Za-z_]\w*)":', r"\1\2:", text)  # a page need not load these quotes
-    return f"const {name.upper()} = {text};\n" if given else ""
+    text = json.dumps(told(name), ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    return f"const {name.upper()} = {text};\n" if told(name) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -20,13 +20,13 @@ HERE = Path(__file__).parent
 
 
 @cache
-def module_text(sources: tuple[str, ...]) -> str:
+def module_text(sources: tuple[str, ...], given: Callable[[str], str] = constant) -> str:
     """Return the named files as one ES module: loaded from a blob, it cannot import others.
 
-    Each script has the constant before it that Python gives to it.
+    Each script has the line before it that gives it its constant.
     """
     paths = [HERE / name for name in sources]
-    return "\n".join(constant(p.stem) + p.read_text(encoding="utf-8") for p in paths)
+    return "\n".join(given(p.stem) + p.read_text(encoding="utf-8") for p in paths)
 
 
 def within(ranges: Mapping[str, tuple[float, float]]) -> Any:

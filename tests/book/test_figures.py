@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from itertools import combinations
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -13,7 +14,7 @@ from docutils.core import publish_doctree
 from docutils.nodes import raw, system_message
 from docutils.parsers.rst import directives
 from figures import READY, settle
-from figures_hook import VIEW, Interactive, figures, make_figures, script, words
+from figures_hook import VIEW, Interactive, figures, lean, make_figures, script, words
 
 from metasgd_core.widgets import Valley
 from metasgd_core.widgets import figure as joining
@@ -303,14 +304,14 @@ def commented(tmp_path, monkeypatch):
 
 def test_a_change_of_code_alone_reaches_the_page(commented):
     """And no notebook, which holds no code: nobody need run the chapters for it."""
-    assert "A mark in draw.js." in script(["Valley"])
+    assert "A mark in draw.js." in script(["Valley"])[0]
     assert "A mark in draw.js." in joining.module_text(Valley.sources)
 
 
 def test_what_figures_share_is_there_once(browser):
     """Whatever kinds meet on a page: one scope, no name twice in it, and one that is global."""
     names = sorted(figures())
-    text = script(names)
+    text, told = script(names)
     for path in (joining.HERE / "shared").glob("*.js"):
         for name in re.findall(r"^function (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
             assert len(re.findall(rf"\bfunction {name}\b", text)) == 1, name
@@ -318,9 +319,28 @@ def test_what_figures_share_is_there_once(browser):
         page, faults = context.new_page(), []
         page.on("pageerror", lambda error: faults.append(str(error)))
         before = set(page.evaluate("Object.getOwnPropertyNames(window)"))
+        page.set_content(told)
         page.add_script_tag(content=text)
         now = set(page.evaluate("Object.getOwnPropertyNames(window)"))
         assert now - before == {"bookFigures"}
         assert page.evaluate("Object.keys(bookFigures)") == names
         assert page.evaluate("typeof createFrame") == "undefined"
         assert faults == []
+
+
+#: A large figure and another of these, or of the next, are more than a page should load.
+LARGE = {"CartPolePlay", "DrawCharacter"}
+MIDDLING = {"AdaptSine", "AlphaLab", "AttentionStep", "PatientCurve"}
+TOO_MUCH = {("CartPolePlay", "Valley"), ("DrawCharacter", "StepKernel")}
+
+
+def test_two_kinds_fit_on_a_page():
+    """With what every page loads, in 60 kB of code; the exceptions are named, and all of them."""
+    assets = joining.HERE.parents[1] / "book" / "assets"
+    every = {name: (assets / name).read_text() for name in ("book.css", "book.js", "figures.js")}
+    every["figure.css"] = joining.module_text(("shared/figure.css",))
+    sizes = [len(lean(text, css=name.endswith("css")).encode()) for name, text in every.items()]
+    pairs = combinations(sorted(figures()), 2)
+    over = {pair for pair in pairs if len(script(list(pair))[0].encode()) + sum(sizes) > 60_000}
+    known = {pair for pair in combinations(sorted(LARGE | MIDDLING), 2) if LARGE & set(pair)}
+    assert over == known | TOO_MUCH
