@@ -131,8 +131,9 @@ def meta_train(
     ValueError
         At the call: if a count is not positive, a rate negative or `clip` not positive, theta is
         not the model's, alpha does not fit or is not finite (or not positive, in the log), the
-        checkpoint is damaged or belongs to another training, the tasks or the objective cannot be
-        compiled, or processes cannot share the training.
+        method's objective is unknown or contradicts it, the checkpoint is damaged or belongs to
+        another training, the tasks or the objective cannot be compiled, or processes cannot share
+        the training.
     FloatingPointError
         When every run has diverged; the last record has been yielded by then.
     RuntimeError

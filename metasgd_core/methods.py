@@ -31,8 +31,9 @@ class Method:
     ----------
     name : str
         As it stands in figures and tables.
-    objective : {"query", "steps", "shots", "joint", "reptile", "none"}
-        What the outer loop minimises, a mean over tasks. ``"query"``: the query loss of the
+    objective : str
+        What the outer loop minimises, a mean over tasks: a row of
+        :data:`~metasgd_core.objectives.OBJECTIVES`. ``"query"``: the query loss of the
         adapted phi. ``"steps"``: the mean of the query losses after each inner step. ``"shots"``:
         that over every number of support points. ``"joint"``: the loss of theta itself on support
         and query points together. ``"reptile"``: half the squared distance from theta to phi, phi
@@ -66,11 +67,13 @@ class Method:
     Raises
     ------
     ValueError
-        If a field has a value that is not listed, or the fields contradict each other.
+        If a field has a value that is not listed, or the fields contradict each other. What the
+        objective has to say of the others, it says where it is minimised
+        (:func:`~metasgd_core.objectives.objective_of`).
     """
 
     name: str
-    objective: Literal["query", "steps", "shots", "joint", "reptile", "none"]
+    objective: str
     inner_steps: int = 1
     first_order: bool = False
     alpha_shape: AlphaShape = "scalar"
@@ -83,36 +86,27 @@ class Method:
 
     def __post_init__(self) -> None:
         allowed = {
-            "objective": ("query", "steps", "shots", "joint", "reptile", "none"),
             "alpha_shape": ("scalar", "tensor", "entry"),
             "alpha_form": ("raw", "log", "nonnegative"),
         }
         for field, values in allowed.items():
             if getattr(self, field) not in values:
                 raise ValueError(f"{field} must be one of {values}, got {getattr(self, field)!r}")
-        adapts = self.objective in ("query", "steps", "shots", "reptile")
-        check_count(f"inner_steps of {self.name}", self.inner_steps, least=1 if adapts else 0)
-        if self.learn_alpha and self.objective not in ("query", "steps", "shots"):
-            raise ValueError(
-                f"{self.name} cannot learn alpha: the objective {self.objective!r} does not "
-                "depend on it; only 'query', 'steps' and 'shots' do"
-            )
+        check_count(f"inner_steps of {self.name}", self.inner_steps, least=0)
         if self.credit_sampling and self.objective != "query":
             raise ValueError(
-                f"{self.name} cannot credit its sampling: the objective {self.objective!r} does "
-                "not score the adapted parameters; only 'query' does"
+                f"{self.name} cannot credit its sampling: the objective {self.objective!r} has no "
+                "term for it; only 'query' has"
             )
         if self.rule != DESCENT and (self.alpha_form != "raw" or self.reads):
             raise ValueError(
                 f"{self.name} has the rule {self.rule.name!r}, whose numbers are learned as they "
                 'are, by adapting: use alpha_form="raw" and reads=False'
             )
-        if self.reads and (
-            self.objective not in ("query", "shots") or self.inner_steps != 1 or self.learn_alpha
-        ):
+        if self.reads and (self.inner_steps != 1 or self.learn_alpha):
             raise ValueError(
-                f"{self.name} reads its support, once and without a rate: use the objective "
-                "'query' or 'shots', inner_steps=1 and learn_alpha=False"
+                f"{self.name} reads its support, once and without a rate: use inner_steps=1 and "
+                "learn_alpha=False"
             )
 
 

@@ -174,24 +174,53 @@ class Objective(NamedTuple):
         The outer optimiser where none is named.
     lr : float
         Its rate, where none is named.
+    adapts : bool
+        Whether there is a phi, so that a method takes at least one inner step.
+    through_phi : bool
+        Whether its gradient passes through phi: else neither alpha nor what reads can be learned.
     """
 
     losses: Callable[[TaskFamily, Params, Params, Method, Points], Tensor] | None
     optimizer: str = "adam"
     lr: float = 1e-3
+    adapts: bool = True
+    through_phi: bool = True
 
 
-#: The objectives by name. A row of yours is a function and an entry.
+#: The objectives by name. A row of yours is a function and an entry (``compiled=True`` knows
+#: ``"query"`` and ``"steps"`` alone, which it writes for itself).
 #:
 #: :meta hide-value:
 OBJECTIVES = {
     "query": Objective(query),
     "steps": Objective(steps),
     "shots": Objective(shots),
-    "joint": Objective(joint),
-    "reptile": Objective(reptile, "sgd", 1.0),
-    "none": Objective(None),
+    "joint": Objective(joint, adapts=False, through_phi=False),
+    "reptile": Objective(reptile, "sgd", 1.0, through_phi=False),
+    "none": Objective(None, adapts=False, through_phi=False),
 }
+
+
+def objective_of(method: Method) -> Objective:
+    """Return the row of what a method minimises.
+
+    Raises
+    ------
+    ValueError
+        If there is no such row, or the method's other fields contradict it.
+    """
+    name = method.objective
+    if name not in OBJECTIVES:
+        raise ValueError(f"objective must be one of {tuple(OBJECTIVES)}, got {name!r}")
+    objective = OBJECTIVES[name]
+    check_count(f"inner_steps of {method.name}", method.inner_steps, least=int(objective.adapts))
+    if (method.learn_alpha or method.reads) and not objective.through_phi:
+        what = "learn alpha" if method.learn_alpha else "learn to read"
+        raise ValueError(
+            f"{method.name} cannot {what}: the objective {name!r} has no gradient through phi, as "
+            "'query' has"
+        )
+    return objective
 
 
 def meta_loss(
@@ -243,11 +272,12 @@ def meta_loss(
     Raises
     ------
     ValueError
-        If a count is not positive, or the method has nothing to minimise.
+        If a count is not positive, or the method has nothing to minimise or contradicts its
+        objective.
     """
     check_count("shots", shots)
     check_count("query_shots", query_shots)
-    losses = OBJECTIVES[method.objective].losses
+    losses = objective_of(method).losses
     if losses is None:
         raise ValueError(f"{method.name} learns nothing across tasks: it has no meta-loss")
     name, parameter = next(iter(family.model.named_parameters()))

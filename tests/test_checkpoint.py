@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from cases import EXACT, OneOfRuns, carts, gen, sines, start, used, walks
+from patience import PATIENCE
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
@@ -40,7 +41,7 @@ def test_a_training_killed_twenty_times_ends_bit_for_bit_as_the_unbroken_one(tmp
     are those of a training that ran through, and no half-written file is read or left behind."""
     here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, here / "killed_training.py", tmp_path], check=True, timeout=120,
+        [sys.executable, here / "killed_training.py", tmp_path], check=True, timeout=PATIENCE,
         stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(here.parent)},
     )
     story = json.loads(done.stdout)

@@ -36,6 +36,31 @@ def each(rows):
     return pytest.mark.parametrize(("method", "family"), rows.values(), ids=rows.keys())
 
 
+#: These are tried also by the formula that is compiled: rates of every form, two objectives, rules
+#: with a state and without, a network of another kind, classes.
+BY_FORMULA = (
+    "MAML, patients", "FOMAML, measured", "Meta-SGD, sinusoid", "in the log, varying frequency",
+    "nonnegative, sinusoid, context", "learned scalar, sinusoid", "learned per tensor, drawings",
+    "MAML++, sinusoid", "momentum, images", "Meta-Curvature, sinusoid", "LSTM, sinusoid",
+)
+
+
+def each_way():
+    """Every row by autograd, and some by the formula."""
+    rows = {name: (*pair, False) for name, pair in PAIRS.items()}
+    rows |= {f"{name}, by the formula": (*PAIRS[name], True) for name in BY_FORMULA}
+    return pytest.mark.parametrize(
+        ("method", "family", "compiled"), rows.values(), ids=rows.keys()
+    )
+
+
+@pytest.fixture(autouse=True)
+def _formula(monkeypatch):
+    """Take the formula as it is where it would be compiled, and draw for two steps at a time."""
+    monkeypatch.setattr(gradient, "compile_gradient", lambda formula, learned, data: formula)
+    monkeypatch.setattr(draws, "CHUNK", 2)
+
+
 def each_family(families):
     return pytest.mark.parametrize("family", families.values(), ids=families.keys())
 
@@ -70,24 +95,24 @@ def test_training_moves_what_is_learned_and_nothing_else(method, family):
     assert all(p.isfinite().all() for group in (record.theta, record.alpha) for p in group.values())
 
 
-@each(PAIRS)
-def test_a_broken_training_goes_on_bit_for_bit(method, family, tmp_path):
-    unbroken = list(train(method, family))
-    path = tmp_path / "a.safetensors"
-    broken = train(method, family, checkpoint=path)
+@each_way()
+def test_a_broken_training_goes_on_bit_for_bit(method, family, compiled, tmp_path):
+    unbroken = list(train(method, family, compiled=compiled))
+    kept = {"compiled": compiled, "checkpoint": tmp_path / "a.safetensors"}
+    broken = train(method, family, **kept)
     first = next(broken)
     broken.close()
-    rest = list(train(method, family, checkpoint=path)) if len(unbroken) > 1 else []
+    rest = list(train(method, family, **kept)) if len(unbroken) > 1 else []
     assert_close([first, *rest], unbroken, **EXACT, equal_nan=True)
 
 
-@each(PAIRS)
-def test_a_run_does_not_notice_its_neighbour(method, family):
+@each_way()
+def test_a_run_does_not_notice_its_neighbour(method, family, compiled):
     """Run 1 begins from other numbers; run 0 ends where it ended."""
     theta, alpha = start(method, family)
     other = {n: torch.stack([p[0], 0.9 * p[1] + 0.01]) for n, p in theta.items()}
-    mine = list(train(method, family, (theta, alpha)))[-1]
-    beside = list(train(method, family, (other, alpha)))[-1]
+    mine = list(train(method, family, (theta, alpha), compiled=compiled))[-1]
+    beside = list(train(method, family, (other, alpha), compiled=compiled))[-1]
     for group in ("theta", "alpha"):
         for n, p in getattr(mine, group).items():
             assert_close(getattr(beside, group)[n][0], p[0], **TRAINING)
@@ -143,21 +168,21 @@ def test_evaluation_scores_every_step_and_leaves_no_graph(method, family):
 @each({name: pair for name, pair in PAIRS.items() if compiles(pair)})
 def test_what_can_be_compiled_has_the_same_meta_gradient(method, family, monkeypatch):
     """By the formula that is compiled and by autograd, over the same data: the same training."""
-    monkeypatch.setattr(gradient, "compile_gradient", lambda formula, learned, data: formula)
     monkeypatch.setattr(draws, "CHUNK", 1)
     compiled = list(train(method, family, compiled=True))
     # A chunk of one is drawn with an axis of its own, which changes no number.
     assert_close(compiled, list(train(method, family)), **TRAINING)
 
 
-@each(PAIRS)
-def test_no_tensor_is_made_on_the_wrong_device(method, family):
+@each_way()
+def test_no_tensor_is_made_on_the_wrong_device(method, family, compiled):
     """Inside ``torch.device("meta")`` whatever does not say where it belongs has no numbers."""
     begin = start(method, family)
-    expected = list(train(method, family, begin, iterations=1))
+    settings = {"iterations": 1, "compiled": compiled}
+    expected = list(train(method, family, begin, **settings))
     generator = gen(3)
     with torch.device("meta"):
-        mine = list(train(method, family, begin, iterations=1, generator=generator))
+        mine = list(train(method, family, begin, **settings, generator=generator))
     assert_close(mine, expected, **EXACT, equal_nan=True)
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
+from patience import PATIENCE
 
 from metasgd_core import environments
 from metasgd_core.tasks.cartpole import CartPoleTasks
@@ -78,7 +79,8 @@ def test_gymnasium_finds_them_by_the_modules_name_and_a_second_import_is_silent(
         assert env.unwrapped.length == 1.0 and env.spec.max_episode_steps == 500
         env = gymnasium.make("metasgd_core.environments:{NAVIGATION}", goal=(0.1, 0.2))
         assert env.unwrapped.goal.tolist() == [0.1, 0.2] and env.spec.max_episode_steps == 100"""
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True,
+                   timeout=PATIENCE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         importlib.reload(environments)

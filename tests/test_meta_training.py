@@ -136,6 +136,15 @@ def test_the_learning_rate_falls_linearly_to_its_last_fraction():
     )
 
 
+@pytest.mark.parametrize("method", [JOINT, MAML, FOMAML, REPTILE], ids=lambda method: method.name)
+def test_alphas_own_rate_is_without_effect_where_alpha_is_fixed(method):
+    """So that one set of settings serves several methods: the same records bit for bit."""
+    family = sines()
+    theta, alpha = start(family)
+    found = train(family, theta, alpha, method, alpha_lr=9.0)
+    assert_close(found, train(family, theta, alpha, method), **EXACT)
+
+
 # ---- determinism, and what training leaves alone
 
 

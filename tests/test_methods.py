@@ -33,6 +33,7 @@ from metasgd_core import (
     adapt,
     meta_loss,
     meta_train,
+    objectives,
     per_task,
 )
 
@@ -293,15 +294,11 @@ def test_the_row_that_learns_nothing_has_no_meta_loss_and_yields_theta_once(fami
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"objective": "support"}, r"objective must be one of \('query', 'steps'"),
         ({"alpha_shape": "row"}, "alpha_shape must be one of"),
         ({"alpha_form": "exp"}, "alpha_form must be one of"),
-        ({"inner_steps": 0}, "inner_steps of mine must be a whole number of at least 1, got 0"),
         ({"inner_steps": -1, "objective": "joint"}, "of at least 0, got -1"),
-        ({"objective": "reptile", "learn_alpha": True}, "mine cannot learn alpha: the objective "
-                                                        "'reptile' does not depend on it"),
         ({"objective": "joint", "inner_steps": 0, "credit_sampling": True},
-         "mine cannot credit its sampling: the objective 'joint' does not score the adapted"),
+         "mine cannot credit its sampling: the objective 'joint' has no term for it"),
         ({"objective": "reptile", "credit_sampling": True}, "mine cannot credit its sampling"),
     ],
 )
@@ -315,6 +312,56 @@ def test_a_row_that_contradicts_itself_is_refused(fields, sentence):
     with pytest.raises(ValueError, match=sentence):
         row.__post_init__()
 
+
+def trained(family, method, **settings):
+    theta, alpha = start(family)
+    *_, record = meta_train(family, theta, alpha, method, iterations=2, meta_batch=N, shots=SHOTS,
+                            query_shots=QUERY, generator=gen(7), **settings)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"objective": "support"}, r"^objective must be one of \('query', .*, got 'support'$"),
+        ({"inner_steps": 0}, "inner_steps of mine must be a whole number of at least 1, got 0"),
+        ({"objective": "reptile", "alpha_shape": "entry", "learn_alpha": True},
+         "mine cannot learn alpha: the objective 'reptile' has no gradient through phi"),
+        ({"objective": "joint", "reads": True}, "mine cannot learn to read: the objective 'joint'"),
+    ],
+)
+def test_a_row_that_contradicts_its_objective_is_refused_before_any_training(
+    family, fields, sentence
+):
+    """In one sentence, by both that minimise it."""
+    method = Method(**{"name": "mine", "objective": "query"} | fields)
+    theta, alpha = start(family)
+    tasks, _ = tasks_and_points(family)
+    for minimise in (lambda: trained(family, method),
+                     lambda: value(family, theta, alpha, method, tasks)):
+        with pytest.raises(ValueError, match=sentence) as refused:
+            minimise()
+        assert "\n" not in str(refused.value)
+
+
+def test_an_objective_of_ones_own_is_a_function_and_an_entry(family, monkeypatch):
+    """As CONTRIBUTING says: here the mean of squared query losses, with alpha learned."""
+
+    def squares(*given):
+        return objectives.query(*given).square()
+
+    monkeypatch.setitem(objectives.OBJECTIVES, "squares", objectives.Objective(squares, lr=0.01))
+    method = replace(META_SGD, name="mine", objective="squares")
+    theta, alpha = start(family)
+    tasks, _ = tasks_and_points(family)
+    one = type(tasks)(*(part[:1] for part in tasks))
+    assert_close(value(family, theta, alpha, method, one),
+                 value(family, theta, alpha, META_SGD, one).square(), **EXACT)
+    mine, its = trained(family, method), trained(family, method, lr=0.01)
+    assert_close(mine, its, **EXACT)
+    assert not torch.equal(mine.alpha["layers.0.weight"], alpha["layers.0.weight"])
+    with pytest.raises(ValueError, match=r"compiled=True is for .* not for mine"):
+        trained(family, method, compiled=True)
 
 @pytest.mark.parametrize("name", ["shots", "query_shots"])
 def test_no_points_no_meta_loss(family, name):

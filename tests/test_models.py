@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from cases import STEP, gen, of_task
@@ -150,11 +151,25 @@ def test_layers_that_init_theta_does_not_know_are_named():
         init_theta(nn.Sequential(nn.Linear(1, 2), nn.PReLU()), generator=gen())
 
 
-@pytest.mark.parametrize("sizes", [(1,), (1, 0, 1), (), (1, 2.5)])
+@pytest.mark.parametrize(
+    ("sizes", "sentence"),
+    [
+        ((1,), "sizes must be two or more widths"), ((), "sizes must be two or more widths"),
+        ((1, 0, 1), "a width of sizes must be a whole number of at least 1, got 0"),
+        ((1, 2.5), "got 2.5"), ((1, True, 1), "got True"),
+    ],
+)
 @pytest.mark.parametrize("kind", [MLP, GaussianMLP])
-def test_widths_that_make_no_network_are_refused(kind, sizes):
-    with pytest.raises(ValueError, match="sizes must be two or more positive whole numbers"):
-        getattr(kind.__init__, "__wrapped__", kind.__init__)(kind.__new__(kind), sizes)
+def test_widths_that_make_no_network_are_refused(kind, sizes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        kind(sizes)
+
+
+@pytest.mark.parametrize("kind", [MLP, GaussianMLP])
+def test_numpys_widths_are_as_good_as_pythons(kind):
+    plain, counted = kind((1, 4, 2)), kind(np.array([1, 4, 2]))
+    assert repr(counted) == repr(plain)
+    assert [p.shape for p in counted.parameters()] == [p.shape for p in plain.parameters()]
 
 
 def test_an_unknown_activation_is_refused():

@@ -41,9 +41,8 @@ def test_the_step_of_every_rule_is_fifteen_lines(path):
 
 
 def test_a_rule_and_a_family_of_ones_own_take_fifteen_lines_each():
-    """CONTRIBUTING shows one of each, in one place."""
+    """CONTRIBUTING shows one of each; what they need beside them counts, all but the imports."""
     for code in EXAMPLES:
-        lines = code.splitlines()
-        for node in ast.parse(code).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                assert sum(map(bool, lines[node.lineno - 1 : node.end_lineno])) <= 15
+        nodes = [node for node in ast.parse(code).body if not hasattr(node, "names")]
+        *_, last = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef))
+        assert sum(map(bool, code.splitlines()[nodes[0].lineno - 1 : last.end_lineno])) <= 15

@@ -1,8 +1,10 @@
 """Pictures: what is drawn is what was given, and what cannot be drawn is said."""
 
 import math
+import re
 import warnings
 from io import BytesIO
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -234,3 +236,34 @@ def test_a_path_ends_where_its_episode_does_and_the_goal_is_marked(ax):
     assert drawn[1] == pytest.approx(np.array([[0.2, 0.0]]))
     assert drawn[3] == pytest.approx(np.array([[0.0, 0.1]]))
     assert drawn[4] == [[0.3, -0.1]]
+
+
+ROOT = Path(__file__).resolve().parents[1]
+#: The colours of a style sheet that no picture has, by theme.
+OWN = {
+    "metasgd_core/widgets/shared/figure.css": {"light": {}, "dark": {}},
+    "teach/decks/slides.css": {
+        "light": {
+            "#14304a": "a title", "#1259c3": "a link, as on the pages", "#b94f00": "a question",
+            "#f1f5f9": "behind it", "#d5dbe2": "between the rows of a table",
+        },
+        "dark": {
+            "#e8f1f8": "a title", "#8ab8f5": "a link", "#f39a5b": "a question",
+            "#1d242d": "behind it", "#3a434e": "between the rows of a table",
+            "#121212": "the slide itself, as the theme of the pages has it",
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_style_sheet_has_the_colours_of_the_pictures(name):
+    """They stand there once more: a changed palette must not leave them behind."""
+    rules = re.findall(r"([^{}]*)\{([^{}]*)\}", (ROOT / name).read_text(encoding="utf-8"))
+    for theme, own in OWN[name].items():
+        found = {
+            colour if len(colour) == 7 else "#" + "".join(2 * digit for digit in colour[1:])
+            for selector, body in rules if ('data-theme="dark"' in selector) is (theme == "dark")
+            for colour in re.findall(r"#[0-9a-f]{3,6}\b", body.lower())
+        }
+        assert found - {colour.lower() for colour in plotting.THEMES[theme].values()} == set(own)

@@ -13,6 +13,7 @@ import pytest
 import shared_training
 import torch
 from cases import EXACT, TRAINING
+from patience import PATIENCE
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -32,7 +33,7 @@ def torchrun(*words, **environment):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
                "--nproc-per-node=2", *map(str, words)]
     here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
-    return subprocess.run(command, env=os.environ | here | environment, timeout=120,
+    return subprocess.run(command, env=os.environ | here | environment, timeout=PATIENCE,
                           capture_output=True, text=True)
 
 
@@ -44,7 +45,7 @@ def two(what, folder):
     for process in both:
         process.start()
     for process in both:
-        process.join(120)
+        process.join(PATIENCE)
     assert [process.exitcode for process in both] == [0, 0]
 
 

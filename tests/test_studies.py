@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import PATIENCE
 from torch.testing import assert_close
 
 from metasgd_core import studies
@@ -193,7 +194,7 @@ def test_a_job_killed_and_resumed_ends_as_the_unbroken_one(tmp_path):
     Chapter 15 reports how many steps each policy has played, so a resumed row may lose none.
     """
     done = subprocess.run(
-        [sys.executable, HERE / "killed_study.py", tmp_path], check=True, timeout=240,
+        [sys.executable, HERE / "killed_study.py", tmp_path], check=True, timeout=PATIENCE,
         stdout=subprocess.PIPE, env=environment(),
     )
     for line, iterations in zip(done.stdout.splitlines(), (120, 6), strict=True):
@@ -254,12 +255,12 @@ def test_the_command_killed_and_resumed_prints_what_the_unbroken_one_does(tmp_pa
         assert killed.poll() is None, killed.stderr.read()
         time.sleep(0.02)
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=PATIENCE)
     assert [path.stem for path in noted.parent.glob("*.safetensors")] == [names[0]]
     assert 0 < load_checkpoint(noted.with_suffix(".training"))[1]["done"] < 600
 
     resumed = command()
-    out, err = resumed.communicate(timeout=240)
+    out, err = resumed.communicate(timeout=PATIENCE)
     assert resumed.returncode == 0, err
     assert "2 of 2 jobs done" in err
     assert sorted(path.name for path in folder.rglob("*")) == ["_build", "studies"]

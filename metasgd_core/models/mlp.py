@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from metasgd_core.types import Params
+from metasgd_core.types import Params, check_count
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 
@@ -43,8 +43,10 @@ class MLP(nn.Module):
         self, sizes: Sequence[int] = (1, 40, 40, 1), activation: Literal["relu", "tanh"] = "relu"
     ) -> None:
         super().__init__()
-        if len(sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
-            raise ValueError(f"sizes must be two or more positive whole numbers, got {sizes!r}")
+        if len(sizes) < 2:
+            raise ValueError(f"sizes must be two or more widths, got {sizes!r}")
+        for size in sizes:
+            check_count("a width of sizes", size)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
         self.activation = activation

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metasgd_core.objectives import OBJECTIVES
+from metasgd_core.objectives import objective_of
 from metasgd_core.training.learned import Learned, copy
 from metasgd_core.types import check_number
 
@@ -54,7 +54,7 @@ class Outer:
         iterations: int,
         skip: bool = False,
     ) -> None:
-        objective = OBJECTIVES[learned.method.objective]
+        objective = objective_of(learned.method)
         if lr is None:  # the row's own is meant for the row's optimiser
             lr = objective.lr if optimizer is None else 1e-3
         check_number("lr", lr)

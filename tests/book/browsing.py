@@ -20,9 +20,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-#: Milliseconds that a page is waited for. A busy machine is slow and not broken: only what never
-#: comes is a failure.
-PATIENCE = 180_000
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 

@@ -10,7 +10,8 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from browsing import CHROMIUM, FLAGS, PATIENCE, served
+from browsing import CHROMIUM, FLAGS, served
+from patience import PATIENCE
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +58,7 @@ def browser(driver):
 
     def patient(**options):
         context = context_of(**options)
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(PATIENCE * 1000)
         return context
 
     browser.new_context = patient

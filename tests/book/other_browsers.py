@@ -13,8 +13,8 @@ import urllib.request
 from glob import glob
 
 import websocket  # Jupyter's own
+from patience import PATIENCE
 
-PATIENCE = 180  # seconds: a busy machine is slow and not broken
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 WEBKIT = shutil.which("WebKitWebDriver")
 MINI = next(iter(glob("/usr/lib/*/webkit2gtk-4.*/MiniBrowser")), None)

@@ -13,7 +13,7 @@ from browsing import served, watched
 from docutils.core import publish_doctree
 from docutils.nodes import raw, system_message
 from docutils.parsers.rst import directives
-from figures import READY, settle
+from figures import READY, jupyter_book, settle
 from figures_hook import VIEW, Interactive, figures, lean, make_figures, script, words
 
 from metasgd_core.widgets import Valley
@@ -289,23 +289,46 @@ def test_a_figure_that_nothing_makes_again_stays_a_picture(caplog):
     assert read_source([stored], caplog) == ([stored], [])
 
 
+MARK = "A mark in draw.js."
+
+
 @pytest.fixture
 def commented(tmp_path, monkeypatch):
-    """Add a line to draw.js."""
-    shutil.copytree(joining.HERE, tmp_path / "widgets")
-    with (tmp_path / "widgets" / "shared" / "draw.js").open("a") as file:
-        file.write('\nconst DRAW_MARK = "A mark in draw.js.";\n')
-    monkeypatch.setattr(joining, "HERE", tmp_path / "widgets")
+    """Add a line to draw.js in a copy of the package, and return the folder of the copy."""
+    copy = tmp_path / "metasgd_core"
+    shutil.copytree(joining.HERE.parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / "widgets" / "shared" / "draw.js").open("a") as file:
+        file.write(f'\nconst DRAW_MARK = "{MARK}";\n')
+    monkeypatch.setattr(joining, "HERE", copy / "widgets")
     joining.module_text.cache_clear()
-    yield
+    yield tmp_path
     monkeypatch.undo()
     joining.module_text.cache_clear()
 
 
-def test_a_change_of_code_alone_reaches_the_page(commented):
-    """And no notebook, which holds no code: nobody need run the chapters for it."""
-    assert "A mark in draw.js." in script(["Valley"])[0]
-    assert "A mark in draw.js." in joining.module_text(Valley.sources)
+def test_a_change_of_code_alone_changes_no_notebook(commented):
+    """Which holds no code: nobody need run the chapters for it."""
+    changed = type("Valley", (Valley,), {"sources": Valley.sources})  # as its file makes it now
+    assert MARK in changed._esm
+    assert MARK not in Valley._esm
+    kept = []
+    for figure in (Valley(), changed()):
+        data, metadata = figure._repr_mimebundle_()
+        data.pop(VIEW)  # as notebooks.py does
+        kept.append((data, metadata))
+    assert kept[0] == kept[1]
+
+
+def test_a_change_of_code_alone_reaches_the_page(commented, html, monkeypatch):
+    """Built once more from the same notebooks: the page loads the new script, by a new address."""
+    book = commented / "book"
+    shutil.copytree(html.parents[1], book, ignore=shutil.ignore_patterns("_build"))
+    monkeypatch.setenv("PYTHONPATH", str(commented))
+    address = re.compile(r"_static/figures/Valley\.js\?v=\w+")
+    again = jupyter_book(book)
+    old, new = (address.search((pages / PAGE).read_text("utf-8"))[0] for pages in (html, again))
+    assert old != new
+    assert MARK in (again / new.partition("?")[0]).read_text("utf-8")
 
 
 def test_what_figures_share_is_there_once(browser):

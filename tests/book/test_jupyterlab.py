@@ -18,6 +18,7 @@ import pytest
 import torch
 from conftest import ROOT
 from jupyter_server.serverapp import list_running_servers
+from patience import PATIENCE
 
 from metasgd_core import widgets
 from metasgd_core.widgets import sine
@@ -213,15 +214,16 @@ PYTHON = """async (code) => {
         if (header.msg_type === "stream") said += content.text;
         if (header.msg_type === "error") said += `${content.ename}: ${content.evalue}`;
     };
-    const late = (_, no) => setTimeout(no, 60_000, new Error("the kernel does not answer"));
-    await Promise.race([asked.done, new Promise(late)]);
+    const late = "the kernel does not answer";
+    const limit = new Promise((_, no) => setTimeout(no, PATIENCE, new Error(late)));
+    await Promise.race([asked.done, limit]);
     return said;
-}"""
+}""".replace("PATIENCE", str(PATIENCE * 1000))
 # All the numbers of a view and all its shapes, when they have come to rest. JupyterLab lays out no
 # cell that is scrolled away.
 SEEN = """(view) => new Promise((done) => {
     view.scrollIntoView({ block: "nearest" });
-    const limit = performance.now() + 20_000;
+    const limit = performance.now() + PATIENCE;
     const seen = () => JSON.stringify([
         [...view.querySelectorAll("[data-readout], [data-number]")]
             .map((e) => [e.dataset.readout ?? e.dataset.number, e.value ?? e.textContent]),
@@ -233,7 +235,7 @@ SEEN = """(view) => new Promise((done) => {
         if (rests || performance.now() > limit) done(JSON.parse(now)); else wait(now);
     }));
     wait("");
-})"""
+})""".replace("PATIENCE", str(PATIENCE * 1000))
 OWN = "(labels) => labels.map((label) => label.parentNode.contains(label.control))"
 # The labels of read-outs whose words reach into the value.
 OVER = """(labels) => labels.filter((label) => {
@@ -367,7 +369,7 @@ class Shown:
 
     def until(self, ask, wanted):
         """Ask until the answer is as wanted: a message takes its way."""
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + PATIENCE
         while (answer := ask()) != wanted and time.monotonic() < limit:
             pass
         assert answer == wanted
