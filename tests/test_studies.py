@@ -65,7 +65,6 @@ def forked(monkeypatch):
 #: Studies whose result is not there yet, and why; a result that has come leaves this list.
 AWAITED = {
     "image-settings": "trains for an hour, and chapter 12 does not read it yet",
-    "image-long": "for hours",
     "navigation-trpo": "trains for hours, and chapter 16 does not read it yet",
 }
 
