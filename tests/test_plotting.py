@@ -262,7 +262,7 @@ def test_a_style_sheet_has_the_colours_of_the_pictures(name):
     rules = re.findall(r"([^{}]*)\{([^{}]*)\}", (ROOT / name).read_text(encoding="utf-8"))
     for theme, own in OWN[name].items():
         found = {
-            colour if len(colour) == 7 else "#" + "".join(2 * digit for digit in colour[1:])
+            colour if len(colour) == 7 else "#" + "".join(digit * 2 for digit in colour[1:])
             for selector, body in rules if ('data-theme="dark"' in selector) is (theme == "dark")
             for colour in re.findall(r"#[0-9a-f]{3,6}\b", body.lower())
         }
