@@ -124,6 +124,7 @@ VARIANTS = (
     replace(META_SGD, name="Adam inside", rule=adam(), inner_steps=2),
     replace(META_SGD, name="Meta-Curvature", rule=curvature()),
     replace(META_SGD, name="T-net", rule=warp()),
+    replace(MAML, name="CAVIA", inner_steps=2),  # rates for the context alone
     replace(META_SGD, name="LSTM", rule=lstm(3), inner_steps=2, first_order=True),
     replace(META_SGD, name="meta-LSTM", rule=meta_lstm(3), inner_steps=2),
     replace(META_SGD, name="several shots", objective="shots"),
@@ -165,6 +166,8 @@ def fits(method: Method, family) -> bool:
     """Whether the row is meant for the family: who reads needs a reader, and so on."""
     if method.reads or hasattr(family.model, "read"):
         return method.reads and hasattr(family.model, "read")
+    if method.name == "CAVIA":
+        return isinstance(family.model, ContextMLP)
     linear = all(".weight" in n or ".bias" in n for n, _ in family.model.named_parameters())
     convolves = isinstance(family.model, Conv | ConvNet)
     return method.rule.name not in ("curvature", "warp") or (linear and not convolves)
@@ -179,5 +182,8 @@ PAIRS = {
 def first_alpha(method: Method, theta, runs=()):
     """Return the numbers that a method begins with."""
     if method.rule == DESCENT:
-        return init_alpha(theta, method.alpha_shape, 0.03, runs=runs)
+        alpha = init_alpha(theta, method.alpha_shape, 0.03, runs=runs)
+        if method.name == "CAVIA":
+            alpha = {n: a if n == "context" else torch.zeros_like(a) for n, a in alpha.items()}
+        return alpha
     return init_rule(method.rule, theta, runs=runs)

@@ -126,6 +126,27 @@ def test_a_row_is_chosen_trained_and_tested(name, tmp_path):
     assert first["curve"].shape == (5, 4, 2)
 
 
+def test_an_optimiser_is_chosen_trained_and_walks_beside_adam(tmp_path):
+    """In seconds; and again from what the first left, with the same numbers."""
+    job = Job(optimiser.JOB, tmp_path, quick=True)
+    first, second = (optimiser.work(job).tensors for _ in range(2))
+    pace = first.pop("pace"), second.pop("pace")
+    assert pace[0] > 0
+    assert_close(first, second, **EXACT, equal_nan=True)
+    assert first["tried"].shape == (len(optimiser.LSTM_TRIALS),)
+    assert int(first["chosen"]) == int(first["tried"].argmin())
+    for network in NETWORKS:
+        learned = first[f"{network}, learned"]
+        assert learned.shape == (relatives.SEEDS, 4, 4)  # (seeds, steps + 1, statistics)
+        assert learned.isfinite().all()
+        validated, adams = (first[f"{network}, {kind}"] for kind in ("validated", "Adam"))
+        assert validated.shape == adams.shape == (len(optimiser.RATES), 4, 4)
+        # Before a step all stand at the same starts; validation has starts of its own.
+        assert_close(adams[:, 0], learned[:1, 0].expand(len(optimiser.RATES), 4), **EXACT)
+        assert not torch.equal(adams[:, 0], validated[:, 0])
+    assert "alpha.out.weight" in first
+
+
 def test_cavias_weights_have_no_rate_and_its_context_has():
     row = ROWS["CAVIA, 1 step"]
     _, alpha = relatives.begin(row, row.trials[0], 2)

@@ -188,6 +188,7 @@ def summary(found: Stored) -> str:
 
 STUDIES = {
     "optimiser": Study(
-        "chapter 11: a learned optimiser beside Adam", "15 minutes", (JOB,), work, summary
+        "chapter 11: a learned optimiser beside Adam", "30 minutes, in one process", (JOB,), work,
+        summary,
     )
 }
