@@ -188,7 +188,7 @@ def summary(found: Stored) -> str:
 
 STUDIES = {
     "optimiser": Study(
-        "chapter 11: a learned optimiser beside Adam", "30 minutes, in one process", (JOB,), work,
+        "chapter 11: a learned optimiser beside Adam", "30 minutes", (JOB,), work,
         summary,
     )
 }
