@@ -17,7 +17,7 @@ NAME = f"{NUMBER:02d}-few-shot"
 
 def python(folder, *words):
     """Run Python in a copy of the book, with that copy's package."""
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'tests'}"}
     done = subprocess.run(
         [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -33,8 +33,8 @@ def test_a_new_chapter_passes_what_holds_the_chapters(tmp_path):
     """
     for name in ("tools", "book", "tests/book", "metasgd_core"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("_config.yml", "_toc.yml", "pyproject.toml", "CITATION.cff"):
-        shutil.copy(ROOT / name, tmp_path)
+    for name in ("_config.yml", "_toc.yml", "pyproject.toml", "CITATION.cff", "tests/patience.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
     before = (ROOT / "_toc.yml").read_text(encoding="utf-8").splitlines()
     files = sorted(os.listdir(tmp_path / "book"))
 
