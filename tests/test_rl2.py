@@ -5,6 +5,7 @@ import torch
 from cases import gen
 from torch.testing import assert_close
 
+from metasgd_core.checkpoint import load_checkpoint
 from metasgd_core.studies import rl2
 from metasgd_core.studies.jobs import Job, do, read
 from metasgd_core.tasks.cartpole import CartPole
@@ -95,6 +96,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path):
         return record.theta
 
     whole, resumed = ends("a", 3), ends("b", 1, 3)
+    assert load_checkpoint(tmp_path / "b")[1]["done"] == 3  # where the runner looks for it
     for name, p in whole.items():
         assert torch.equal(p, resumed[name])
 

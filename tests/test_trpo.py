@@ -147,6 +147,22 @@ def test_the_first_network_is_the_published_one_or_the_books():
     assert small["layers.0.bias"].any()
 
 
+def test_a_killed_job_goes_on_from_its_last_iteration(tmp_path):
+    """Its checkpoint says how far it is where the runner looks for it."""
+    job = Job("a job", tmp_path)
+
+    def train(iterations):
+        def records(path):
+            return study.by_trpo(study.Setting(), 7, iterations=iterations, tasks=2,
+                                 trajectories=3, checkpoint=path)  # fmt: skip
+
+        return job.train(records, 3, lambda record: {"at": torch.tensor(record.iteration)})
+
+    train(1)
+    _, noted = train(3)
+    assert noted["at"].tolist() == noted["iteration"].tolist() == [1, 2, 3]
+
+
 def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path):
     row = study.Setting(study.META_SGD)
 

@@ -229,13 +229,13 @@ def train(
     optimizer = torch.optim.Adam(agent.parameters(), lr=LR, eps=1e-5)
     family, done, loss = CartPole(secret_side=True), 0, torch.tensor(torch.nan)
     if checkpoint.exists():
-        tensors, _ = load_checkpoint(checkpoint)
+        tensors, kept = load_checkpoint(checkpoint)
         agent.load_state_dict(_part(tensors, "agent"))
         state = optimizer.state_dict()
         state["state"] = {i: _part(tensors, f"adam {i}") for i in range(len([*agent.parameters()]))}
         optimizer.load_state_dict(state)
         random.set_state(tensors["generator"])
-        done, loss = int(tensors["done"]), tensors["loss"]
+        done, loss = kept["done"], tensors["loss"]
 
     def record() -> Record:
         weights = {name: p.detach().clone() for name, p in agent.state_dict().items()}
@@ -253,8 +253,8 @@ def train(
             **{f"agent/{name}": p for name, p in agent.state_dict().items()},
             **{f"adam {i}/{key}": value for i, part in optimizer.state_dict()["state"].items()
                for key, value in part.items()},
-            "generator": random.get_state(), "done": torch.tensor(done), "loss": loss,
-        }, {})  # fmt: skip
+            "generator": random.get_state(), "loss": loss,
+        }, {"done": done})  # fmt: skip
         yield record()
 
 

@@ -187,8 +187,8 @@ def by_trpo(
 
     done, tries, divergence = 0, torch.tensor(0), torch.tensor(torch.nan)
     if checkpoint.exists():
-        tensors, _ = load_checkpoint(checkpoint)
-        x, done, tries = tensors["x"], int(tensors["done"]), tensors["tries"]
+        tensors, state = load_checkpoint(checkpoint)
+        x, done, tries = tensors["x"], state["done"], tensors["tries"]
         divergence = tensors["divergence"]
         random.set_state(tensors["generator"])
 
@@ -206,9 +206,8 @@ def by_trpo(
         x, done, tries = step.x, done + 1, torch.tensor(step.tries)
         divergence = torch.tensor(step.divergence)
         save_checkpoint(checkpoint, {
-            "x": x, "done": torch.tensor(done), "tries": tries, "divergence": divergence,
-            "generator": random.get_state(),
-        }, {})  # fmt: skip
+            "x": x, "tries": tries, "divergence": divergence, "generator": random.get_state(),
+        }, {"done": done})  # fmt: skip
         yield record(False)
 
 
