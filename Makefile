@@ -87,7 +87,7 @@ figure-data: .venv/.installed
 	@$(BIN)/python -m metasgd_core.studies figure-sine figure-alpha-lab figure-cartpole figure-draw figure-guesser $(ARGS)
 
 results: .venv/.installed
-	@$(BIN)/python -m metasgd_core.studies cartpole-physics cartpole-swapped cartpole-secret navigation fine-tuning one-step patients games learners exploration memory relatives optimiser cartpole-context rl2 $(ARGS)
+	@$(BIN)/python -m metasgd_core.studies cartpole-physics cartpole-swapped cartpole-secret navigation navigation-trpo fine-tuning one-step patients games learners exploration memory relatives optimiser cartpole-context rl2 $(ARGS)
 
 table: .venv/.installed
 	@$(BIN)/python -m metasgd_core.studies table $(ARGS)

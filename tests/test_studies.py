@@ -65,7 +65,6 @@ def forked(monkeypatch):
 #: Studies whose result is not there yet, and why; a result that has come leaves this list.
 AWAITED = {
     "image-settings": "trains for an hour, and chapter 12 does not read it yet",
-    "navigation-trpo": "trains for hours, and chapter 16 does not read it yet",
 }
 
 
@@ -104,6 +103,14 @@ def test_what_is_saved_is_loaded(elsewhere):
     path = studies.save("words", Stored({}, stored.notes))
     assert studies.load("words") == Stored({}, stored.notes)
     assert '"n": [ 1, 2 ]' in path.read_text()
+
+
+def test_the_time_that_is_left_is_told_once_something_was_gained():
+    """Jobs that go on where a kill left them have gained nothing yet, to the last digit."""
+    done = {f"job {k}": 1.0 for k in range(26)} | {"a": 0.77, "b": 0.31, "c": 0.0}
+    first = {"a": 0.77, "b": 0.31}
+    assert jobs._line(done, first, 60.0).endswith("26 of 29 jobs done, starting")
+    assert jobs._line(done | {"a": 0.87}, first, 60.0).endswith("about 18 min left")
 
 
 # The command

@@ -219,11 +219,10 @@ def _file(folder: Path, name: str) -> Path:
 
 def _line(done: dict[str, float], first: dict[str, float], seconds: float) -> str:
     """Return how much is done, and how long the rest takes at the pace so far."""
-    before = sum(share for name, share in done.items() if name not in first) + sum(first.values())
-    now, pace = sum(done.values()), 0.0
-    if seconds:
-        pace = (now - before) / seconds
-    rest = f"about {(len(done) - now) / pace / 60:.0f} min left" if pace else "starting"
+    now, gained = sum(done.values()), sum(done[name] - share for name, share in first.items())
+    rest = "starting"
+    if gained:
+        rest = f"about {(len(done) - now) * seconds / gained / 60:.0f} min left"
     finished = sum(share == 1 for share in done.values())
     return f"{now / len(done):4.0%}, {finished} of {len(done)} jobs done, {rest}"
 

@@ -1,6 +1,7 @@
-"""2-D navigation: the policies and the figures that chapter 16 starts from.
+"""2-D navigation in settings of our own: three methods, two kinds of start.
 
-Three things differ from the published settings; the rows of ``ABLATION`` put them back.
+Three things differ from the published settings; the bridge of ``studies/trpo.py`` makes these
+changes one by one.
 
 - The reward to *learn* from is minus the squared distance, and the advantages stay as they are
   (``normalize=False``). The gradient then says how far the goal is, not only where: it is zero at
@@ -35,7 +36,7 @@ from metasgd_core.studies.jobs import Job, Study
 from metasgd_core.tasks.navigation import Navigation
 from metasgd_core.types import Params
 
-SEEDS, ABLATION_SEEDS = range(5), range(2)
+SEEDS = range(5)
 TEST_SEED, TEST_TASKS = 2000, 200
 #: The factors on alpha: MAML's code halves the step after the first, too.
 SCHEDULE = (1.0, 0.5, 0.25)
@@ -55,14 +56,6 @@ SETTINGS: dict[str, Any] = {
     "lr": 2e-3, "alpha_lr": 5e-2, "clip": 1.0, "iterations": 50, "meta_batch": 20,
     "trajectories": 20,
 }  # fmt: skip
-#: MAML from a fixed start with one thing, or all, put back as published.
-ABLATION: dict[str, dict[str, Any]] = {
-    "spread 0.1": {"spread": 0.1},
-    "distance, normalised": {"reward": "distance", "normalize": True, "alpha": 0.15},
-    "distance, normalised, spread 0.1": {
-        "reward": "distance", "normalize": True, "alpha": 0.5, "spread": 0.1, "discount": 0.99,
-    },
-}  # fmt: skip
 
 
 class Run(NamedTuple):
@@ -71,25 +64,21 @@ class Run(NamedTuple):
     method: str
     start: Start
     seed: int
-    settings: dict[str, Any]
 
 
 #: Seeds outermost: what is finished at any moment compares all methods.
 JOBS = {
-    f"{method}-{start}-{seed}": Run(method, start, seed, SETTINGS)
+    f"{method}-{start}-{seed}": Run(method, start, seed)
     for seed in SEEDS for start in STARTS for method in METHODS
-} | {
-    f"{what}-{seed}": Run("maml", "origin", seed, SETTINGS | changed)
-    for what, changed in ABLATION.items() for seed in ABLATION_SEEDS
 }
 
 
-def family(start: Start, settings: dict[str, Any]) -> Navigation:
+def family(start: Start) -> Navigation:
     """Return the tasks to train on."""
     return Navigation(
-        GaussianMLP(log_std=log(settings["spread"])), start=start, reward=settings["reward"],
+        GaussianMLP(log_std=log(SETTINGS["spread"])), start=start, reward=SETTINGS["reward"],
         objective=PolicyGradient(
-            discount=settings["discount"], normalize=settings["normalize"]
+            discount=SETTINGS["discount"], normalize=SETTINGS["normalize"]
         ),
     )  # fmt: skip
 
@@ -103,17 +92,17 @@ def first_theta(tasks: Navigation, seed: int) -> Params:
 def work(job: Job) -> Stored:
     """Train and test once."""
     run = JOBS[job.name]
-    settings, method = run.settings, METHODS[run.method]
-    tasks = family(run.start, settings)
-    iterations = 1 if job.quick else settings["iterations"]
-    meta_batch = 2 if job.quick else settings["meta_batch"]
+    method = METHODS[run.method]
+    tasks = family(run.start)
+    iterations = 1 if job.quick else SETTINGS["iterations"]
+    meta_batch = 2 if job.quick else SETTINGS["meta_batch"]
     theta = first_theta(tasks, run.seed)
-    alpha = init_alpha(theta, method.alpha_shape, settings["alpha"])
+    alpha = init_alpha(theta, method.alpha_shape, SETTINGS["alpha"])
     last, noted = job.train(
         lambda checkpoint: meta_train(
             tasks, theta, alpha, method, iterations=iterations, meta_batch=meta_batch,
-            shots=settings["trajectories"], query_shots=settings["trajectories"],
-            lr=settings["lr"], alpha_lr=settings["alpha_lr"], clip=settings["clip"],
+            shots=SETTINGS["trajectories"], query_shots=SETTINGS["trajectories"],
+            lr=SETTINGS["lr"], alpha_lr=SETTINGS["alpha_lr"], clip=SETTINGS["clip"],
             record_every=10, checkpoint=checkpoint, generator=generator(run.seed),
         ),
         iterations,
@@ -121,7 +110,7 @@ def work(job: Job) -> Stored:
 
     def returns(factors: Sequence[float], n_tasks: int) -> list[float]:
         scores = evaluate(
-            tasks, last.theta, last.alpha, shots=settings["trajectories"], steps=len(factors),
+            tasks, last.theta, last.alpha, shots=SETTINGS["trajectories"], steps=len(factors),
             query_shots=20, n_tasks=2 if job.quick else n_tasks, schedule=factors,
             scorer=replace(tasks, reward="distance"), generator=generator(TEST_SEED + run.seed),
         )  # fmt: skip
@@ -190,18 +179,13 @@ def results(parts: dict[str, Stored]) -> dict[str, Stored]:
                 parts[f"{name}-{start}-0"].tensors,
                 {"method": method.name, "start": start, "seed": 0, "settings": SETTINGS},
             )
-    report["ablation"] = {
-        what: {"changed": changed}
-        | row([parts[f"{what}-{seed}"].notes for seed in ABLATION_SEEDS])
-        for what, changed in ABLATION.items()
-    }
     return {"navigation": Stored({}, report), **files}
 
 
 def summary(found: Stored) -> str:
     """Return each row's mean returns, and their intervals over seeds."""
     lines = []
-    for group in (*STARTS, "ablation"):
+    for group in STARTS:
         for name, part in found.notes[group].items():
             if "returns_over_seeds" in part:
                 over = part["returns_over_seeds"]
@@ -212,7 +196,7 @@ def summary(found: Stored) -> str:
 
 STUDIES = {
     "navigation": Study(
-        "chapter 16: policies that find their goal, from two kinds of start, and the published "
-        "settings put back", "15 minutes", tuple(JOBS), work, summary, results,
+        "chapter 16: policies that find their goal, from two kinds of start, in our own settings",
+        "12 minutes", tuple(JOBS), work, summary, results,
     )
 }

@@ -150,6 +150,23 @@ class Navigation(PolicyFamily):
         noise = torch.randn(
             self.horizon, *size, generator=generator, dtype=like.dtype, device=generator.device
         )
+        return self.walk(tasks, phi, position, noise)
+
+    def walk(
+        self, tasks: NavigationTasks, phi: Params, position: Tensor, noise: Tensor
+    ) -> Trajectories:
+        r"""Play the episodes that begin at a position and shake by this noise.
+
+        .. math:: a_t = \mu_\phi(s_t) + \sigma\, \epsilon_t, \qquad
+                  s_{t+1} = s_t + \operatorname{clip}(a_t, \pm 0.1)
+
+        Parameters
+        ----------
+        position : Tensor
+            ``(*batch, episodes, 2)``.
+        noise : Tensor
+            :math:`\epsilon`, ``(horizon, *batch, episodes, 2)``; an axis of `batch` may be 1.
+        """
         spread = phi["log_std"].detach().exp().unsqueeze(-2)
 
         def act(position: Tensor, t: int) -> Tensor:

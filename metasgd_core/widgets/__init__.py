@@ -10,9 +10,10 @@ from metasgd_core.widgets.patientcurve import PatientCurve
 from metasgd_core.widgets.sine import AdaptSine
 from metasgd_core.widgets.stepgraph import StepGraph
 from metasgd_core.widgets.stepkernel import StepKernel
+from metasgd_core.widgets.twentywalks import TwentyWalks
 from metasgd_core.widgets.valley import Valley
 
 __all__ = [
     "AdaptSine", "AlphaLab", "AttentionStep", "BeatTheGuesser", "CartPolePlay", "DrawCharacter",
-    "LiveLab", "PatientCurve", "StepGraph", "StepKernel", "Valley",
+    "LiveLab", "PatientCurve", "StepGraph", "StepKernel", "TwentyWalks", "Valley",
 ]

@@ -92,48 +92,12 @@ function meanReturn(run) {
 }
 
 /**
- * Each step's advantage: its return-to-go, less the mean of the other episodes still playing, then
- * shifted and scaled to mean 0 and standard deviation 1 over all steps; 0 where none was taken.
- * @returns {Float64Array} in rows as the episodes have them
- */
-function cartAdvantages({ count, steps, lengths, reward }) {
-  const returns = new Float64Array(steps * count), advantage = new Float64Array(steps * count);
-  let largest = 0, taken = 0, sum = 0, squares = 0;
-  for (let t = steps - 1; t >= 0; t--) {
-    for (let i = 0; i < count; i++) {
-      const later = t + 1 < steps ? returns[(t + 1) * count + i] : 0;
-      returns[t * count + i] = t < lengths[i] ? reward[t * count + i] + CART.discount * later : 0;
-      largest = Math.max(largest, Math.abs(returns[t * count + i]));
-    }
-  }
-  const each = (act) => {
-    for (let t = 0; t < steps; t++) {
-      for (let i = 0; i < count; i++) if (t < lengths[i]) act(t * count + i, t);
-    }
-  };
-  each((row, t) => {
-    let others = 0, playing = 0;
-    for (let j = 0; j < count; j++) {
-      const other = t * count + j;
-      if (other !== row && t < lengths[j]) { others += returns[other]; playing++; }
-    }
-    advantage[row] = returns[row] - others / Math.max(playing, 1);
-    sum += advantage[row];
-    taken++;
-  });
-  each((row) => { squares += (advantage[row] -= sum / taken) ** 2; });
-  const spread = Math.sqrt(squares / taken);
-  each((row) => { advantage[row] = spread > CART.rounding * largest ? advantage[row] / spread : 0; });
-  return advantage;
-}
-
-/**
  * The gradient of the surrogate loss by theta: minus the mean over all steps of
  * advantage * gradient of log pi(action).
  * @returns {Float64Array}
  */
 function policyGradient(net, theta, run) {
-  const advantage = cartAdvantages(run), rows = [];
+  const advantage = advantagesOf(run, CART.discount), rows = [];
   for (let row = 0; row < run.steps * run.count; row++) {
     if (Math.floor(row / run.count) < run.lengths[row % run.count]) rows.push(row);
   }

@@ -81,7 +81,7 @@ class CartPolePlay(Figure):
 
     sources = (
         "shared/words.js", "shared/numbers.js", "shared/network.js", "shared/frame.js",
-        "shared/draw.js", "cart.js", "cartpole.js",
+        "shared/draw.js", "shared/returns.js", "cart.js", "cartpole.js",
     )
     _figure_id = "cartpole"
 

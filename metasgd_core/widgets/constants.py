@@ -20,6 +20,7 @@ from metasgd_core.studies.guesser import ROUNDS
 from metasgd_core.studies.patients import BOUND, SLIP
 from metasgd_core.tasks.cartpole import LIMITS, SEEN, START, STEP, CartPole, CartPoleTasks
 from metasgd_core.tasks.images import DOT, INK, THRESHOLD
+from metasgd_core.tasks.navigation import ARRIVED, REACH, Navigation
 from metasgd_core.tasks.patients import UNIT, Patients
 from metasgd_core.theophylline import patients
 from metasgd_core.widgets.words import LANGUAGE, WORDS
@@ -52,6 +53,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "family": {"amplitude": (0.1, 5.0), "phase": (0.0, math.pi)},  # where a seed draws from
         "limit": 1e6,  # an error beyond it is said in words
     },
+    "returns": {"rounding": ROUNDING},
     "sine": {"least": 20},  # sets of points, before more often than not is said
     "alphalab": {
         # Student's t for the 95 % interval over 2, 3, ... 10 seeds.
@@ -112,6 +114,16 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "seeds": _SEED, "round": 10,  # questions on the same five characters
         "goal": 10,
     },
+    "twentywalks": {
+        "ranges": {"pull": (0.02, 0.8), "noise": (0.01, 0.1), "seed": _SEED},
+        "rewards": ("distance", "squared"), "advantages": ("normalised", "as they are"),
+        "walks": 20, "horizon": Navigation.horizon, "reach": REACH, "arrived": ARRIVED,
+        "discount": PolicyGradient.discount, "edge": Navigation.goal[1],
+        # Goals all over the square, to fit alpha on, a row or a column at each of these places.
+        "places": (-0.4, -0.2, 0.0, 0.2, 0.4),
+        # Percent by which an update is longer for a goal a tenth further off; and returns.
+        "goal": {"place": 3, "direction": -12, "both": -6},
+    },
     "patientcurve": {
         "ranges": {name: (0.0, high) for k in (1, 2, 3)
                    for name, high in ((f"hour_{k}", 25.0), (f"level_{k}", 15.0))},
@@ -134,7 +146,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     },
     "cart": {
         "step": STEP, "edge": LIMITS[0], "lean": LIMITS[1], "start": START, "seen": SEEN,
-        "horizon": CartPole.horizon, "discount": PolicyGradient.discount, "rounding": ROUNDING,
+        "horizon": CartPole.horizon, "discount": PolicyGradient.discount,
         "physics": CartPoleTasks._fields[:5],
         "episodes": 10,  # that a step is taken on
     },

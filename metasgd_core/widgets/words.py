@@ -234,6 +234,43 @@ WORDS: dict[str, dict[str, Any]] = {
                      "{gap}. Error on this curve: one step {step}, trained attention {trained}.",
         },
     },
+    "twentywalks": {
+        "title": "Twenty walks, one update",
+        "goals": {
+            "place": "Paid by the distance, normalised: let the update be at least {place} % "
+                     "longer for a goal a tenth further away.",
+            "direction": "Paid like that: earn more than {direction} over the goals of the square.",
+            "both": "Now change what is paid, or what is made of it, and earn more than {both}.",
+        },
+        "summary": "A spring takes twenty walks from the middle (grey), is paid, and makes one "
+                   "update with a fitted α. Blue: eight walks after it. Drag the goal. Below: how "
+                   "far towards its goal the agent rests, for 24 goals and for yours.",
+        "map": "The plane, with the walks before and after the update, and the goal",
+        "rests": "How far towards its goal the agent rests, over how far away the goal is",
+        "x": "x",
+        "y": "y",
+        "far": "distance of the goal",
+        "along": "rests at",
+        "controls": {
+            "pull": "Pull κ",
+            "noise": "Noise σ",
+            "reward": "Paid by",
+            "advantages": "Advantages",
+        },
+        "rewards": {"distance": "minus the distance", "squared": "minus its square"},
+        "advantages": {"normalised": "normalised", "as they are": "as they are"},
+        "names": {
+            "before": "before the update",
+            "after": "after it",
+            "place": "rests at the goal",
+        },
+        "goal": "Goal",
+        "renew": "New walks",
+        "said": "The walks spread by {width} along each axis. Your goal is {away} away; after the "
+                "update the agent rests at {rest} in its direction, and earns {own}. A goal a "
+                "tenth further away makes the update {place} % longer: 0 would be a direction, 10 "
+                "the place. Over 25 goals all over the square it earns {mean}.",
+    },
     "valley": {
         "title": "A walk down a valley, with one rate or two",
         "goals": {

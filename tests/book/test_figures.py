@@ -353,7 +353,7 @@ def test_what_figures_share_is_there_once(browser):
 
 #: A large figure and another of these, or of the next, are more than a page should load.
 LARGE = {"CartPolePlay", "DrawCharacter"}
-MIDDLING = {"AdaptSine", "AlphaLab", "AttentionStep", "PatientCurve"}
+MIDDLING = {"AdaptSine", "AlphaLab", "AttentionStep", "PatientCurve", "TwentyWalks"}
 TOO_MUCH = {("CartPolePlay", "Valley"), ("DrawCharacter", "StepKernel")}
 
 

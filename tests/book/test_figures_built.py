@@ -33,6 +33,7 @@ CONTROLS = {
     "StepKernel": ("amplitude", "best", "up"),
     "PatientCurve": ("level_1", "formula", "up"),
     "AttentionStep": ("amplitude", "step", "up"),
+    "TwentyWalks": ("noise", "width", "up"),
     "DrawCharacter": ("mode", "", ""),  # to the game, which says other numbers
     "BeatTheGuesser": ("player", "", ""),  # to somebody who has played, where nobody had
 }

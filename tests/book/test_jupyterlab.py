@@ -97,6 +97,14 @@ def attended(figure):
     }
 
 
+def walked_once(figure):
+    told = figure.told()
+    return {
+        "width": ("(.+)", pytest.approx([float(told.width)], abs=5.1e-4)),
+        "mean": ("−(.+)", pytest.approx([-float(told.returns[:-1].mean())], abs=0.051)),
+    }
+
+
 def learned(figure):
     arm = figure.chosen()
     mean = arm.test[:, 1].mean().item()
@@ -181,6 +189,12 @@ LINES = {
         handle='.mf-handle[data-key="query"]', pulled=("query", 0), slider="phase",
         select=("rates", "a", "a rate an entry"),
         bad=("query", 6.0, "query must be from -5 to 5, got 6.0"),
+    ),
+    "TwentyWalks": Line(
+        told={"pull": 0.2, "goal": [0.3, -0.1]}, shows=walked_once, shape="after",
+        handle=".mf-handle", pulled=("goal[0]", 0), slider="noise",
+        select=("reward", "m", "squared"),
+        bad=("pull", 0.0, "pull must be from 0.02 to 0.8, got 0.0"),
     ),
     "DrawCharacter": Line(
         told={"pads": ["#0", "#4", "#8", "#12", "#24", "4040c0c0 c04040c0"]}, shows=told,

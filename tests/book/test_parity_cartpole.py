@@ -23,7 +23,8 @@ RANGES = {"length": (0.1, 4.0), "masspole": (0.02, 2.0), "masscart": (0.2, 5.0),
 def page(browser):
     """An empty page that knows the functions of the model, cart.js, and no picture."""
     page = browser.new_page()
-    names = ("shared/words.js", "shared/numbers.js", "shared/network.js", "cart.js")
+    names = ("shared/words.js", "shared/numbers.js", "shared/network.js", "shared/returns.js",
+             "cart.js")
     page.add_script_tag(content=module_text(names))
     yield page
     page.close()
@@ -147,7 +148,7 @@ GRADIENT = """([hidden, theta, run]) => {
   run.observation = Float64Array.from(run.observation);
   run.reward = Float64Array.from(run.reward);
   const weights = Float64Array.from(theta), alpha = weights.map((_, i) => (i % 5) - 1);
-  return [cartAdvantages(run), policyGradient(net, weights, run),
+  return [advantagesOf(run, CART.discount), policyGradient(net, weights, run),
           policyStep(net, weights, alpha, run)].map((part) => [...part]);
 }"""
 
