@@ -237,10 +237,11 @@ WORDS: dict[str, dict[str, Any]] = {
     "twentywalks": {
         "title": "Twenty walks, one update",
         "goals": {
-            "place": "Paid by the distance, normalised: let the update be at least {place} % "
-                     "longer for a goal a tenth further away.",
-            "direction": "Paid like that: earn more than {direction} over the goals of the square.",
-            "both": "Now change what is paid, or what is made of it, and earn more than {both}.",
+            "place": "With the distance and normalised advantages: let the update be at least "
+                     "{place} % longer for a goal a tenth further away.",
+            "direction": "Still with these: earn more than {direction} over the goals of the "
+                         "square.",
+            "both": "Now change what a step costs, or the advantages, and earn more than {both}.",
         },
         "summary": "A spring takes twenty walks from the middle (grey), is paid, and makes one "
                    "update with a fitted α. Blue: eight walks after it. Drag the goal. Below: how "
@@ -254,10 +255,10 @@ WORDS: dict[str, dict[str, Any]] = {
         "controls": {
             "pull": "Pull κ",
             "noise": "Noise σ",
-            "reward": "Paid by",
+            "reward": "A step costs",
             "advantages": "Advantages",
         },
-        "rewards": {"distance": "minus the distance", "squared": "minus its square"},
+        "rewards": {"distance": "the distance", "squared": "its square"},
         "advantages": {"normalised": "normalised", "as they are": "as they are"},
         "names": {
             "before": "before the update",

@@ -163,7 +163,7 @@ def test_the_goals_can_be_reached(page):
         settle(page)
         assert f"✓ {GOALS[key]}" in goals(page)
         check_numbers(page)
-    for trait, choice in (("reward", "minus its square"), ("advantages", "as they are")):
+    for trait, choice in (("reward", "its square"), ("advantages", "as they are")):
         assert goals(page)[-1].endswith(GOALS["both"])
         page.locator(f'select[data-trait="{trait}"]').select_option(label=choice)
         settle(page)

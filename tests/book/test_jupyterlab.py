@@ -193,7 +193,7 @@ LINES = {
     "TwentyWalks": Line(
         told={"pull": 0.2, "goal": [0.3, -0.1]}, shows=walked_once, shape="after",
         handle=".mf-handle", pulled=("goal[0]", 0), slider="noise",
-        select=("reward", "m", "squared"),
+        select=("reward", "i", "squared"),
         bad=("pull", 0.0, "pull must be from 0.02 to 0.8, got 0.0"),
     ),
     "DrawCharacter": Line(
