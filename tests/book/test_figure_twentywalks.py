@@ -185,7 +185,7 @@ def test_a_damaged_link_changes_nothing(page):
 
 
 def test_a_move_is_drawn_within_a_frame(page):
-    """Thirteen hundred walks are played anew: twenty-five goals, before and after."""
+    """A thousand walks are played anew: twenty for each of 25 goals, before and after."""
     mounting.mount(page, TwentyWalks())
     check_quick(page, "pull", -1.7, -0.1)
 
