@@ -25,7 +25,7 @@ help:
 	@echo "make results     train again what chapters 3, 7, 10, 11, 13 and 15 to 17 read, about ten hours (can be killed and resumed)"
 	@echo "make table       make the paper's table again (chapter 9), under 15 minutes (can be killed and resumed)"
 	@echo "make alpha-lab   train the arms of chapter 8 again, about half an hour (can be killed and resumed)"
-	@echo "make images      train again what chapter 12 reads, about nine hours (needs Omniglot; can be killed and resumed)"
+	@echo "make images      train again what chapter 12 reads, about ten hours (needs Omniglot; can be killed and resumed)"
 	@echo "make bench       time the meta-step against a plain loop and other libraries, about 10 minutes"
 	@echo "make teach       all that a teacher needs, into _build/kit; it calls the next seven:"
 	@echo "make slides      a deck for each chapter, with live figures, into _build/slides"

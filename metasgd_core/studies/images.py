@@ -346,7 +346,7 @@ _ABOUT = {
     "image-rates": ("the methods' rates, nine trials each", "80 minutes"),
     "images": ("Meta-SGD, MAML and prototypes on Omniglot, five seeds", "180 minutes"),
     "image-methods": ("all methods alike, three seeds", "140 minutes"),
-    "image-settings": ("from glyphs to Omniglot; 5 and 20 ways, 1 and 5 shots", "85 minutes"),
+    "image-settings": ("from glyphs to Omniglot; 5 and 20 ways, 1 and 5 shots", "110 minutes"),
     "image-long": ("Meta-SGD and MAML, twice the filters, as long as it takes", "95 minutes"),
 }
 STUDIES = {
