@@ -4,6 +4,8 @@ import base64
 import json
 
 import torch
+from axe_playwright_python.sync_playwright import Axe
+from browsing import WCAG
 from pace import in_page
 
 from metasgd_core import Data, SineTasks, Sinusoid, adapt, per_task
@@ -148,3 +150,22 @@ def check_quick(page, trait, low, high):
     print(f"{trait}: median {took[50]:.1f} ms, 95th percentile {took[95]:.1f} ms")
     assert took[50] <= 10, took
     assert took[95] <= 16, took
+
+
+def raise_slider(page, trait, hand):
+    """Move a slider up, with ten presses of a key or a click near its end."""
+    slider = page.locator(f'input[type=range][data-trait="{trait}"]')
+    if hand == "keyboard":
+        slider.focus()
+        for _ in range(10):
+            page.keyboard.press("ArrowRight")
+    else:
+        box = slider.bounding_box()
+        page.mouse.click(box["x"] + 0.95 * box["width"], box["y"] + box["height"] / 2)
+    settle(page)
+
+
+def check_accessible(page):
+    """Axe finds nothing in the figure."""
+    options = {"runOnly": {"type": "tag", "values": WCAG}, "preload": False}
+    assert Axe().run(page, context=".mf-figure", options=options).response["violations"] == []

@@ -3,8 +3,6 @@
 import mounting
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
-from browsing import WCAG
 from mounting import check_quick, get, goals, handle, number, picture, settle
 
 from metasgd_core.tasks.patients import Patients, PatientTasks
@@ -210,17 +208,9 @@ def test_another_patient_brings_their_samples(page):
 def test_sliders(page, trait, hand):
     mounting.mount(page, PatientCurve())
     mounting.unfold(page)
-    slider = page.locator(f'input[type=range][data-trait="{trait}"]')
     before, drawn = get(page, trait), picture(page)
     told = [number(page, name) for name in ("formula", "after")]
-    if hand == "keyboard":
-        slider.focus()
-        for _ in range(10):
-            page.keyboard.press("ArrowRight")
-    else:
-        box = slider.bounding_box()
-        page.mouse.click(box["x"] + 0.95 * box["width"], box["y"] + box["height"] / 2)
-    settle(page)
+    mounting.raise_slider(page, trait, hand)
     assert get(page, trait) > before
     assert picture(page) != drawn
     assert all(number(page, name) != old
@@ -316,8 +306,7 @@ def test_axe_finds_nothing(page, scheme):
     page.emulate_media(color_scheme=scheme)
     mounting.mount(page, PatientCurve(slip=True))
     mounting.unfold(page)
-    options = {"runOnly": {"type": "tag", "values": WCAG}, "preload": False}
-    assert Axe().run(page, context=".mf-figure", options=options).response["violations"] == []
+    mounting.check_accessible(page)
 
 
 def test_it_says_what_it_shows(page):
